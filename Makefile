@@ -1,0 +1,56 @@
+# Every check is a target here; continuous integration calls the same ones. Paths are relative, so that a checkout may
+# lie anywhere, also in a folder with a space in its name.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+RUN := $(BIN)/python -m
+READY := .venv/ready
+
+.PHONY: help setup demo test check format stubs test-vllm clean
+
+help: ## Shows this list.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+##@ The two commands
+
+demo: $(READY) ## Makes a sample video and asks two questions about it.
+	@$(RUN) client demo
+
+test: $(READY) ## Runs all tests that need nothing but this machine.
+	$(RUN) pytest
+
+##@ Development
+
+setup: $(READY) ## Installs everything into .venv.
+
+$(READY): pyproject.toml constraints.txt
+	@echo "Setting up .venv (about a minute, once) …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $(READY)
+
+check: $(READY) ## Runs every check that is not a test.
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" buf lint
+	PATH="$(CURDIR)/$(BIN):$$PATH" buf format --diff --exit-code
+	bin/stubs --check
+	$(BIN)/python bin/proto-comments
+	$(BIN)/lint-imports
+
+format: $(READY) ## Formats the code and the protos.
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+	PATH="$(CURDIR)/$(BIN):$$PATH" buf format --write
+
+stubs: $(READY) ## Generates longvideo/v1 from the protos.
+	bin/stubs
+
+##@ Opt-in tiers
+
+test-vllm: $(READY) ## Runs the tests that need the genuine vLLM server, on CPU.
+	bin/test-vllm
+
+clean: ## Removes what the other targets made.
+	rm -rf .venv .venv-vllm var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
