@@ -1,0 +1,1 @@
+"""The caption service: turns segments of videos into words, and keeps them."""

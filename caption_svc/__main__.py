@@ -1,0 +1,32 @@
+"""The caption service as a process: `python -m caption_svc`, configured by the environment."""
+
+from __future__ import annotations
+
+import sys
+
+from caption_svc.caption import Captioner
+from caption_svc.servicer import CaptionServicer, registration
+from longvideo import process, rpc, settings
+from longvideo.clips import Library
+from longvideo.inference import ModelClient
+from longvideo.prompts import load_pack
+from longvideo.storage import open_store
+
+
+def start() -> rpc.Server:
+    """Starts the service as the settings say."""
+    configured = settings.load()
+    store = open_store(configured.data_dir)
+    captioner = Captioner(
+        store,
+        Library(store),
+        ModelClient("caption", configured.endpoints),
+        configured.endpoints,
+        load_pack(configured.prompt_pack),
+        sampling=configured.sampling,
+    )
+    return rpc.serve([registration(CaptionServicer(captioner))], configured.caption_address)
+
+
+if __name__ == "__main__":
+    sys.exit(process.run("caption_svc", start))

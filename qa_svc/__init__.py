@@ -1,0 +1,1 @@
+"""The video question service: looks closely at one short clip."""

@@ -1,0 +1,28 @@
+"""The video question service as a process: `python -m qa_svc`, configured by the environment."""
+
+from __future__ import annotations
+
+import sys
+
+from longvideo import process, rpc, settings
+from longvideo.clips import Library
+from longvideo.inference import ModelClient
+from longvideo.prompts import load_pack
+from longvideo.storage import open_store
+from qa_svc.answer import Answerer
+from qa_svc.servicer import VideoQAServicer, registration
+
+
+def start() -> rpc.Server:
+    """Starts the service as the settings say."""
+    configured = settings.load()
+    answerer = Answerer(
+        Library(open_store(configured.data_dir)),
+        ModelClient("qa", configured.endpoints),
+        load_pack(configured.prompt_pack),
+    )
+    return rpc.serve([registration(VideoQAServicer(answerer))], configured.qa_address)
+
+
+if __name__ == "__main__":
+    sys.exit(process.run("qa_svc", start))
