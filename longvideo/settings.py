@@ -1,0 +1,115 @@
+"""The configuration of every process. The only module that reads the environment.
+
+Each field can be set as `LONGVIDEO_<FIELD>` in the environment, for example `LONGVIDEO_MIN_WIDTH=3`. API keys come
+from `LONGVIDEO_API_KEY`, or per role from `LONGVIDEO_REASON_API_KEY`, `LONGVIDEO_CAPTION_API_KEY` and
+`LONGVIDEO_QA_API_KEY`; they are never taken from a command line, where other users of the machine could read them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from longvideo.errors import BadSettings
+from longvideo.inference import Endpoint
+from longvideo.segments import DEFAULT_MIN_WIDTH, MAX_WIDTH, MIN_WIDTH
+from longvideo.usage import ROLES, Role
+
+PREFIX = "LONGVIDEO_"
+_KEYS = {f"{PREFIX}API_KEY", *(f"{PREFIX}{role.upper()}_API_KEY" for role in ROLES)}
+# Read by the project's own checks, not by a process.
+_OTHERS = {f"{PREFIX}TINY_VLLM"}
+
+
+def _default_data_dir() -> Path:
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(base).expanduser() / "longvideo"
+
+
+class Settings(BaseSettings):
+    """What a process needs to know. Unset fields have the defaults that the embedded stack uses."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    data_dir: Path = Field(default_factory=_default_data_dir)
+    """Where videos, captions and the database are kept."""
+
+    database_url: str = ""
+    """A SQLAlchemy URL. Empty means a SQLite file in `data_dir`."""
+
+    broker_url: str = "memory://"
+    """Celery's broker."""
+
+    api_address: str = "127.0.0.1:7700"
+    """Where the orchestrator listens, `host:port`; port 0 takes any free one."""
+
+    caption_address: str = "127.0.0.1:7701"
+    """Where the caption service listens, and where the orchestrator finds it."""
+
+    qa_address: str = "127.0.0.1:7702"
+    """Where the video question service listens, and where the orchestrator finds it."""
+
+    endpoints: tuple[Endpoint, ...] = ()
+    """The model servers, as a JSON list of `{"url", "model", "roles", "pool", "gpus"}`."""
+
+    prompt_pack: Path | None = None
+    """A prompt pack file; without one, the pack that comes with longvideo."""
+
+    sampling: Literal["trained", "light"] = "trained"
+    """How many frames and words a caption gets when a request does not say."""
+
+    min_width: int = Field(DEFAULT_MIN_WIDTH, ge=MIN_WIDTH, le=MAX_WIDTH)
+    """The least number of children of a segment when a request does not say."""
+
+    episode_concurrency: int = Field(16, ge=1, le=1024)
+    """How many episodes one worker process has in flight."""
+
+    caption_concurrency: int = Field(8, ge=1, le=256)
+    """How many captions are made at one time for one episode or one tree build."""
+
+    unavailable_patience: float = Field(3600.0, ge=0)
+    """How many seconds an episode waits for models or storage that do not answer before it fails."""
+
+
+def load(**overrides: Any) -> Settings:
+    """Returns the settings: `overrides` that are not None first, then the environment, then the defaults.
+
+    Raises BadSettings, naming the setting, its value and the fix, for a value that does not fit and for a variable
+    `LONGVIDEO_…` that means nothing.
+    """
+    names = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | _KEYS | _OTHERS
+    for name in os.environ:
+        if name.startswith(PREFIX) and name not in names:
+            close = difflib.get_close_matches(name, names, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise BadSettings(f"There is no setting {name}{hint}", setting=name)
+    try:
+        settings = Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BadSettings(f"The setting {where} is wrong: {first['msg']}", setting=where) from None
+    except SettingsError as error:
+        raise BadSettings(f"A setting cannot be read: {error}") from None
+    return settings.model_copy(update={"endpoints": tuple(map(_with_key, settings.endpoints))})
+
+
+def _with_key(endpoint: Endpoint) -> Endpoint:
+    keys = {key for role in endpoint.roles if (key := api_key(role))}
+    if len(keys) > 1:
+        raise BadSettings(
+            f"{endpoint.url} serves the roles {', '.join(sorted(endpoint.roles))}, and their API keys differ; "
+            f"give one key, or one endpoint for each role",
+            setting="endpoints",
+        )
+    return endpoint.model_copy(update={"api_key": SecretStr(keys.pop())}) if keys else endpoint
+
+
+def api_key(role: Role) -> str | None:
+    """Returns the API key for the servers of a role, or None."""
+    return os.environ.get(f"{PREFIX}{role.upper()}_API_KEY") or os.environ.get(f"{PREFIX}API_KEY") or None
