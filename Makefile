@@ -14,7 +14,7 @@ help: ## Shows this list.
 ##@ The two commands
 
 demo: $(READY) ## Makes a sample video and asks two questions about it.
-	@$(RUN) client demo
+	@$(RUN) client demo --data-dir var/demo
 
 test: $(READY) ## Runs all tests that need nothing but this machine.
 	$(RUN) pytest
