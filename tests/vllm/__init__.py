@@ -1,0 +1,1 @@
+"""Tests against the genuine vLLM server; see `bin/test-vllm`."""
