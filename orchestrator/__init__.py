@@ -1,0 +1,1 @@
+"""The orchestrator: takes jobs and navigates videos to answer their questions."""

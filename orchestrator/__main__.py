@@ -1,0 +1,51 @@
+"""The orchestrator's API as a process: `python -m orchestrator`, configured by the environment.
+
+With the in-memory broker, which no other process can reach, it also carries the episodes out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+
+from longvideo import process, rpc, settings
+from longvideo.prompts import load_pack
+from longvideo.storage import open_store
+from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
+from orchestrator.celery_app import enqueuer, is_in_memory, make_app, start_worker
+from orchestrator.servicer import Backend, OrchestratorServicer, registration
+from orchestrator.wiring import make_runner, open_database
+
+
+def start(cleanup: contextlib.ExitStack) -> rpc.Server:
+    """Starts the process as the settings say, and leaves in `cleanup` what is to be done at its end."""
+    configured = settings.load()
+    database = open_database(configured)
+    cleanup.callback(database.close)
+    if is_in_memory(configured):
+        runner = make_runner(configured, database)
+        app = make_app(configured, lambda: runner)
+        worker = start_worker(app, runner, configured.episode_concurrency)
+        cleanup.callback(worker.stop)
+    else:
+        app = make_app(configured)
+    backend = Backend(
+        database=database,
+        store=open_store(configured.data_dir),
+        captions=CaptionServiceStub(rpc.connect(configured.caption_address)),
+        pack=load_pack(configured.prompt_pack),
+        settings=configured,
+        enqueue=enqueuer(app),
+    )
+    return rpc.serve([registration(OrchestratorServicer(backend))], configured.api_address)
+
+
+def main() -> int:
+    """Runs the process and returns its exit code."""
+    with contextlib.ExitStack() as cleanup:
+        return process.run("orchestrator", functools.partial(start, cleanup))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The orchestrator's API, by subject. `orchestrator.servicer` puts the parts together."""

@@ -1,0 +1,186 @@
+"""What a request must hold. Each check names the field, its value and the fix."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Sequence
+
+from google.protobuf.duration_pb2 import Duration
+
+from longvideo import segments
+from longvideo.errors import InvalidArgument, NotFound
+from longvideo.resources import EpisodeName, JobName, SubtitlesName, VideoName
+from longvideo.v1 import orchestrator_pb2 as pb
+from longvideo.v1 import types_pb2
+from orchestrator.api.backend import Backend
+from orchestrator.db import VideoRow
+from orchestrator.messages import clean
+
+MAX_QUESTIONS = 1000
+MAX_QUESTION_CHARS = 10_000
+MIN_OPTIONS, MAX_OPTIONS = 2, 26
+MAX_OPTION_CHARS = 2_000
+MAX_ROUNDS, DEFAULT_ROUNDS = 100, 30
+DEFAULT_SECONDS, MAX_SECONDS = 3600, 24 * 3600
+MAX_NAME_CHARS = 255
+# A job comes back with its questions in it twice, and must then still fit one message.
+MAX_JOB_BYTES = 2 * 1024 * 1024
+
+_OPTION = re.compile(r"(?:\(([A-Z])\)|([A-Z])[.)])\s*\S", re.DOTALL)
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:60] + "…")
+
+
+def display_name(text: str) -> str:
+    """Returns what people call something, at most 255 characters long."""
+    if len(text) > MAX_NAME_CHARS:
+        raise InvalidArgument(
+            f"display_name has {len(text)} characters; it may have {MAX_NAME_CHARS}", field="display_name"
+        )
+    return clean(text)
+
+
+def request_id(text: str) -> str:
+    """Returns a request id as it is kept: a UUID4 in lower case, or empty."""
+    if not text:
+        return ""
+    try:
+        parsed = uuid.UUID(text)
+    except ValueError:
+        parsed = None
+    if parsed is None or parsed.version != 4 or str(parsed) != text.lower():
+        raise InvalidArgument(
+            f"request_id is {_shown(text)}; it must be a UUID4 such as {uuid.UUID(int=0, version=4)}, or empty",
+            field="request_id",
+        )
+    return str(parsed)
+
+
+def job_or_episode(name: str, field: str) -> JobName | EpisodeName:
+    """Returns the name of a job or of an episode."""
+    if "/episodes/" in name:
+        return EpisodeName.parse(name, field)
+    return JobName.parse(name, field)
+
+
+def job(sent: pb.Job) -> pb.Job:
+    """Returns what a client may say of a job, checked; what it left out is still left out."""
+    VideoName.parse(sent.video, "job.video")
+    if not 1 <= len(sent.questions) <= MAX_QUESTIONS:
+        raise InvalidArgument(
+            f"job.questions holds {len(sent.questions)} questions; give 1 to {MAX_QUESTIONS:,}", field="job.questions"
+        )
+    size = sent.ByteSize()
+    if size > MAX_JOB_BYTES:
+        raise InvalidArgument(
+            f"the job has {size:,} bytes; it may have {MAX_JOB_BYTES:,}. Split it into several", field="job"
+        )
+    questions = [question(each, f"job.questions[{number}]") for number, each in enumerate(sent.questions)]
+    checked = pb.Job(video=sent.video, questions=questions, limits=_limits(sent.limits))
+    checked.config.CopyFrom(sent.config)
+    return checked
+
+
+def question(sent: pb.Question, field: str) -> pb.Question:
+    """Returns a question without the space around its text and options."""
+    text = clean(sent.text).strip()
+    if not 1 <= len(text) <= MAX_QUESTION_CHARS:
+        what = "is empty" if not text else f"has {len(text):,} characters"
+        raise InvalidArgument(
+            f"{field}.text {what}; a question has 1 to {MAX_QUESTION_CHARS:,} characters", field=f"{field}.text"
+        )
+    return pb.Question(text=text, options=_options(sent.options, f"{field}.options"))
+
+
+def _options(sent: Sequence[str], field: str) -> list[str]:
+    if sent and not MIN_OPTIONS <= len(sent) <= MAX_OPTIONS:
+        raise InvalidArgument(
+            f"{field} holds {len(sent)} option{'s' * (len(sent) > 1)}; give none, or {MIN_OPTIONS} to {MAX_OPTIONS}",
+            field=field,
+        )
+    options = []
+    for number, option in enumerate(clean(each).strip() for each in sent):
+        letter, match = chr(ord("A") + number), _OPTION.match(option)
+        if match is None or letter not in match.groups():
+            raise InvalidArgument(
+                f"{field}[{number}] is {_shown(option)}; it must start with its letter: `{letter}. …`, `{letter}) …` "
+                f"or `({letter}) …`",
+                field=f"{field}[{number}]",
+            )
+        if len(option) > MAX_OPTION_CHARS:
+            raise InvalidArgument(
+                f"{field}[{number}] has {len(option):,} characters; an option may have {MAX_OPTION_CHARS:,}",
+                field=f"{field}[{number}]",
+            )
+        options.append(option)
+    return options
+
+
+def _limits(sent: pb.EpisodeLimits) -> pb.EpisodeLimits:
+    if not 0 <= sent.max_rounds <= MAX_ROUNDS:
+        raise InvalidArgument(
+            f"job.limits.max_rounds is {sent.max_rounds}; give 1 to {MAX_ROUNDS}, or 0 for {DEFAULT_ROUNDS}",
+            field="job.limits.max_rounds",
+        )
+    if sent.HasField("max_duration"):
+        seconds = sent.max_duration.seconds + sent.max_duration.nanos / 1e9
+        if not 0 < seconds <= MAX_SECONDS:
+            raise InvalidArgument(
+                f"job.limits.max_duration is {seconds:g} s; it must be above 0 and at most {MAX_SECONDS:,} s (24 h), "
+                "or left out for one hour",
+                field="job.limits.max_duration",
+            )
+    return sent
+
+
+def with_default_limits(limits: pb.EpisodeLimits) -> pb.EpisodeLimits:
+    """Returns the limits with what was left out filled in."""
+    duration = limits.max_duration if limits.HasField("max_duration") else Duration(seconds=DEFAULT_SECONDS)
+    return pb.EpisodeLimits(max_rounds=limits.max_rounds or DEFAULT_ROUNDS, max_duration=duration)
+
+
+def config(backend: Backend, sent: pb.TreeConfig, video: VideoRow, field: str = "config") -> pb.TreeConfig:
+    """Returns how a video is cut and captioned, with what was left out filled in.
+
+    Raises InvalidArgument, and NotFound for subtitles that the video does not have.
+    """
+    settings = backend.settings
+    if sent.min_width and not segments.MIN_WIDTH <= sent.min_width <= segments.MAX_WIDTH:
+        raise InvalidArgument(
+            f"{field}.min_width is {sent.min_width}; give {segments.MIN_WIDTH} to {segments.MAX_WIDTH}, or 0 for "
+            f"{settings.min_width}",
+            field=f"{field}.min_width",
+        )
+    if sent.sampling not in types_pb2.Sampling.values():
+        raise InvalidArgument(
+            f"{field}.sampling is {sent.sampling}; give SAMPLING_TRAINED (1) or SAMPLING_LIGHT (2)",
+            field=f"{field}.sampling",
+        )
+    pools = {endpoint.pool for endpoint in settings.endpoints}
+    if sent.pool and pools and sent.pool not in pools:
+        raise InvalidArgument(
+            f"{field}.pool is {_shown(sent.pool)}; no model server is in it. The pools are {', '.join(sorted(pools))}",
+            field=f"{field}.pool",
+        )
+    return pb.TreeConfig(
+        min_width=sent.min_width or settings.min_width,
+        sampling=sent.sampling or types_pb2.Sampling.Value(f"SAMPLING_{settings.sampling.upper()}"),
+        subtitles=_subtitles(backend, sent.subtitles, video, f"{field}.subtitles"),
+        pool=sent.pool,
+    )
+
+
+def _subtitles(backend: Backend, sent: str, video: VideoRow, field: str) -> str:
+    if not sent:
+        return str(SubtitlesName(video.id, video.subtitles)) if video.subtitles else ""
+    name = SubtitlesName.parse(sent, field)
+    if name.video_id != video.id:
+        raise InvalidArgument(
+            f"{field} is {sent}, which belongs to another video; give subtitles of {VideoName(video.id)}", field=field
+        )
+    if not backend.database.videos.has_subtitles(video.id, name.subtitles_id):
+        raise NotFound(f"there are no subtitles {sent}; CreateSubtitles makes them", name=sent)
+    return sent

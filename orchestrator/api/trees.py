@@ -1,0 +1,132 @@
+"""Caption trees, over gRPC: what there is of one, and building one ahead of time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+
+import grpc
+
+from longvideo import rpc, usage
+from longvideo.errors import InvalidArgument, LongVideoError, ResourceExhausted
+from longvideo.resources import VideoName
+from longvideo.segments import LEVELS, Segment, Tree, tree_width
+from longvideo.v1 import caption_pb2, types_pb2
+from longvideo.v1 import orchestrator_pb2 as pb
+from orchestrator.api import checks
+from orchestrator.api.backend import Backend
+from orchestrator.db import VideoRow
+from orchestrator.timeline import Timeline
+
+# Each build holds one thread of the server for as long as it takes.
+MAX_BUILDS = 8
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A tree, and how it is captioned."""
+
+    video: str
+    tree: Tree
+    config: pb.TreeConfig
+
+
+class TreeMethods:
+    """The RPCs about trees."""
+
+    _backend: Backend
+    _builds: threading.BoundedSemaphore
+
+    def GetTree(self, request: pb.GetTreeRequest, context: grpc.ServicerContext) -> pb.Tree:  # noqa: N802
+        """Lists the captions of a video that exist, as a tree."""
+        video, plan = self._plan(request.video, request.config)
+        top = Segment(tuple(request.path)) if request.path else None
+        if top is not None:
+            plan.tree.span(top)
+        answer = self._backend.captions.ListCaptions(
+            caption_pb2.ListCaptionsRequest(
+                video=plan.video,
+                tree_width=plan.tree.width,
+                sampling=plan.config.sampling,
+                subtitles=plan.config.subtitles,
+                path=request.path,
+            ),
+            timeout=rpc.timeout(rpc.deadline(context)),
+        )
+        made = {tuple(caption.segment.path): caption for caption in answer.captions}
+        timeline = Timeline(self._backend.database.videos.timeline(video.id), plan.tree.width)
+        captions = [
+            made.get(segment.path) or types_pb2.Caption(segment=timeline.message(segment))
+            for segment in plan.tree.walk()
+            if top is None or top.contains(segment)
+        ]
+        return pb.Tree(video=plan.video, width=plan.tree.width, captions=captions)
+
+    def BuildTree(  # noqa: N802
+        self, request: pb.BuildTreeRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.BuildTreeResponse]:
+        """Captions a whole tree ahead of time, and streams the progress."""
+        if not 0 <= request.level <= LEVELS:
+            raise InvalidArgument(
+                f"level is {request.level}; give 1 (high), 2 (medium) or 3 (low), or 0 for 3", field="level"
+            )
+        _, plan = self._plan(request.video, request.config)
+        levels = [list(plan.tree.segments(level)) for level in range(1, (request.level or LEVELS) + 1)]
+        if not self._builds.acquire(blocking=False):
+            raise ResourceExhausted(
+                f"{MAX_BUILDS} trees are being built already; try again when one is finished", reason="TOO_MANY_BUILDS"
+            )
+        try:
+            yield from self._build(plan, levels, context)
+        finally:
+            self._builds.release()
+
+    def _plan(self, video: str, config: pb.TreeConfig) -> tuple[VideoRow, _Plan]:
+        row = self._backend.ready_video(VideoName.parse(video, "video"))
+        full = checks.config(self._backend, config, row)
+        return row, _Plan(video, Tree(row.frame_count, tree_width(row.duration, full.min_width)), full)
+
+    def _build(
+        self, plan: _Plan, levels: Sequence[Sequence[Segment]], context: grpc.ServicerContext
+    ) -> Iterator[pb.BuildTreeResponse]:
+        """Yields captions as they are made, level by level. The first error ends it; what was made stays."""
+        deadline, done, total = rpc.deadline(context), 0, sum(map(len, levels))
+        pool = ThreadPoolExecutor(self._backend.settings.caption_concurrency, "build")
+        try:
+            for segments in levels:
+                waiting: list[Future[pb.BuildTreeResponse]] = [
+                    pool.submit(self._caption, plan, segment, deadline, context) for segment in segments
+                ]
+                for finished in as_completed(waiting):
+                    response = finished.result()
+                    done += 1
+                    response.done_count, response.total_count = done, total
+                    yield response
+        finally:
+            # Calls that are under way end by themselves: their captions are worth keeping.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _caption(
+        self, plan: _Plan, segment: Segment, deadline: float, context: grpc.ServicerContext
+    ) -> pb.BuildTreeResponse:
+        if not context.is_active():
+            return pb.BuildTreeResponse()  # nobody reads it any more
+        try:
+            answer = self._backend.captions.CaptionSegment(
+                caption_pb2.CaptionSegmentRequest(
+                    video=plan.video,
+                    path=segment.path,
+                    tree_width=plan.tree.width,
+                    sampling=plan.config.sampling,
+                    subtitles=plan.config.subtitles,
+                    pool=plan.config.pool,
+                ),
+                timeout=rpc.timeout(deadline),
+            )
+        except LongVideoError as error:
+            self._backend.database.calls.record(error.calls)
+            raise
+        self._backend.database.calls.record(list(map(usage.from_proto, answer.calls)))
+        return pb.BuildTreeResponse(caption=answer.caption, cached=answer.cached, calls=answer.calls)

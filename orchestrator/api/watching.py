@@ -1,0 +1,72 @@
+"""Watching jobs. Each watcher holds one thread of the server, so there can be only so many at one time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import grpc
+
+from longvideo.errors import DeadlineExceeded, ResourceExhausted
+from longvideo.resources import JobName
+from longvideo.rpc import HOP_SECONDS
+from longvideo.v1 import orchestrator_pb2 as pb
+from orchestrator.store import Database
+
+# Half of a server's threads: the others stay free for calls that end soon.
+MAX_WATCHERS = 32
+
+# A change made by this process is heard at once. One that another process made is looked for this often, in seconds;
+# the less happens, the less often.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 0.5
+_BATCH = 100
+
+
+class Watching:
+    """Streams of events."""
+
+    def __init__(self, database: Database, max_watchers: int = MAX_WATCHERS) -> None:
+        self._database = database
+        self._max_watchers = max_watchers
+        self._free = threading.BoundedSemaphore(max_watchers)
+
+    def watch(self, name: JobName, position: int, context: grpc.ServicerContext) -> Iterator[pb.JobEvent]:
+        """Yields a job's events after a position until the job has ended or the caller has gone.
+
+        Raises NotFound, DeadlineExceeded, and ResourceExhausted when too many are watching.
+        """
+        if not self._free.acquire(blocking=False):
+            raise ResourceExhausted(
+                f"{self._max_watchers} callers are watching jobs already; try again later, with the last position seen",
+                reason="TOO_MANY_WATCHERS",
+            )
+        try:
+            context.add_callback(lambda: self._database.bell.ring(name.job_id))
+            yield from self._events(name, position, context)
+        finally:
+            self._free.release()
+
+    def _events(self, name: JobName, position: int, context: grpc.ServicerContext) -> Iterator[pb.JobEvent]:
+        pause = _FIRST_PAUSE
+        with self._database.bell.listen(name.job_id) as listener:
+            while context.is_active():
+                last, ended = self._database.jobs.position(name)
+                if last > position:
+                    pause = _FIRST_PAUSE
+                    for event in self._database.jobs.events(name.job_id, position, _BATCH):
+                        yield event
+                        position = event.position
+                elif ended:
+                    return
+                else:
+                    left = _time_left(context)
+                    if not listener.wait(min(pause, left)):
+                        pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+
+def _time_left(context: grpc.ServicerContext) -> float:
+    remaining = context.time_remaining()
+    left = float("inf") if remaining is None else remaining - HOP_SECONDS
+    if left <= 0:
+        raise DeadlineExceeded("the job has not ended within the time allowed; watch again from the last position seen")
+    return left

@@ -1,0 +1,218 @@
+"""Celery: how episodes reach the threads that carry them out.
+
+In a cluster: `celery -A orchestrator.celery_app worker --pool threads` and `celery -A orchestrator.celery_app beat`,
+configured by the environment. Embedded: `start_worker` runs a worker on threads of this process, and the broker is
+this process's memory.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import celery
+from celery import signals
+from celery.concurrency.thread import TaskPool
+from celery.exceptions import WorkerShutdown
+from celery.worker import WorkController
+from kombu import exceptions as kombu_exceptions
+
+from longvideo.errors import LongVideoError
+from longvideo.settings import Settings
+from longvideo.settings import load as load_settings
+from orchestrator.tasks import Runner
+from orchestrator.wiring import make_runner, open_database
+
+logger = logging.getLogger(__name__)
+
+RUN_EPISODE = "orchestrator.run_episode"
+SWEEP = "orchestrator.sweep"
+SWEEP_SECONDS = 10.0
+
+# How often the in-memory broker is asked for messages: an episode starts this soon after it was submitted.
+_POLL_SECONDS = 0.02
+# How soon the embedded worker notices that it is to stop.
+_STOP_SECONDS = 0.1
+
+
+def is_in_memory(settings: Settings) -> bool:
+    """Tells whether the broker is this process's memory."""
+    return settings.broker_url.startswith("memory:")
+
+
+def make_app(settings: Settings, runner: Callable[[], Runner] | None = None) -> celery.Celery:
+    """Returns a Celery app for the broker of `settings`.
+
+    `runner` gives what carries episodes out; an app that only enqueues needs none. Each app on the in-memory broker has
+    a queue of its own, so that several stacks of one process keep apart.
+    """
+    in_memory = is_in_memory(settings)
+    queue = f"episodes-{secrets.token_hex(6)}" if in_memory else "episodes"
+    broker = "memory://localhost//" if in_memory else settings.broker_url  # without a host kombu warns
+    app = celery.Celery("longvideo", broker=broker, set_as_current=False)
+    app.conf.update(
+        task_default_queue=queue,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        worker_pool="threads",
+        worker_concurrency=settings.episode_concurrency,
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        worker_enable_remote_control=not in_memory,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={"polling_interval": _POLL_SECONDS} if in_memory else {},
+        beat_schedule={SWEEP: {"task": SWEEP, "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS}}},
+        timezone="UTC",
+    )
+    if runner is not None:
+        _add_tasks(app, runner)
+    return app
+
+
+def _add_tasks(app: celery.Celery, runner: Callable[[], Runner]) -> None:
+    def run_episode(name: str) -> None:
+        runner().run(name)
+
+    def sweep() -> None:
+        runner().sweep(enqueuer(app))
+
+    # Celery would else give every app of the process the tasks of the first.
+    app.task(name=RUN_EPISODE, shared=False)(run_episode)
+    app.task(name=SWEEP, shared=False)(sweep)
+
+
+def enqueuer(app: celery.Celery) -> Callable[[str], None]:
+    """Returns a function that sends an episode's name to the workers.
+
+    When the broker is away the message is lost, which a sweep makes good.
+    """
+
+    def enqueue(name: str) -> None:
+        try:
+            app.send_task(RUN_EPISODE, args=[name], retry=False)
+        except (kombu_exceptions.OperationalError, OSError) as error:
+            logger.warning("cannot reach the broker to send %s: %s", name, error)
+
+    return enqueue
+
+
+class _Pool(TaskPool):
+    """Threads that find the tasks of their own app, and not those of whichever app Celery takes for the current one."""
+
+    def __init__(self, *args: Any, app: celery.Celery, **options: Any) -> None:
+        super().__init__(*args, app=app, **options)
+        self.executor = ThreadPoolExecutor(self.limit, "episode", initializer=app.set_current)
+
+
+# What it sets in its constructor is more than its type stubs know.
+_controller: Callable[..., Any] = WorkController
+
+
+class Worker:
+    """A worker on threads of this process."""
+
+    def __init__(self, app: celery.Celery, runner: Runner, concurrency: int) -> None:
+        self._app, self._runner = app, runner
+        self._stopping = threading.Event()
+        self._ready = threading.Event()
+        self._controller: Any = _controller(
+            app=app,
+            hostname=f"embedded-{secrets.token_hex(4)}@{socket.gethostname()}",
+            pool=_Pool,
+            concurrency=concurrency,
+            loglevel=logging.WARNING,
+            ready_callback=lambda _: self._ready.set(),
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+        )
+        # Celery's own loop notices a stop only every two seconds, and by a flag that all workers of a process share.
+        self._controller.consumer.loop = self._loop
+        self._threads = [
+            threading.Thread(target=self._controller.start, name="worker", daemon=True),
+            threading.Thread(target=self._sweep, name="sweep", daemon=True),
+        ]
+
+    def start(self) -> None:
+        """Starts to take episodes up, those that were left unfinished first."""
+        for thread in self._threads:
+            thread.start()
+        self._ready.wait()
+
+    def stop(self) -> None:
+        """Stops at once: running episodes end where they stand, to be taken up by whoever comes next."""
+        self._runner.abandon()
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+        with self._app.connection_for_write() as connection:
+            channel: Any = connection.default_channel
+            channel.queue_delete(self._app.conf.task_default_queue)
+
+    def _loop(
+        self, consumer: Any, connection: Any, task_consumer: Any, _blueprint: Any, _hub: Any, qos: Any, *_: Any
+    ) -> None:
+        task_consumer.on_message = consumer.create_task_handler()
+        task_consumer.consume()
+        consumer.on_ready()
+        while not self._stopping.is_set():
+            if qos.prev != qos.value:
+                qos.update()
+            consumer.perform_pending_operations()
+            try:
+                connection.drain_events(timeout=_STOP_SECONDS)
+            except TimeoutError:
+                continue
+        raise WorkerShutdown(0)
+
+    def _sweep(self) -> None:
+        self._ready.wait()
+        while True:
+            try:
+                self._runner.sweep(enqueuer(self._app))
+            except LongVideoError as error:
+                logger.warning("cannot look for unfinished episodes: %s", error)
+            if self._stopping.wait(SWEEP_SECONDS):
+                return
+
+
+def start_worker(app: celery.Celery, runner: Runner, concurrency: int) -> Worker:
+    """Starts a worker on threads of this process and returns it once it takes episodes up."""
+    worker = Worker(app, runner, concurrency)
+    worker.start()
+    return worker
+
+
+def __getattr__(name: str) -> celery.Celery:
+    """Makes `app` for Celery's own commands, when one asks for it: everybody else makes theirs with `make_app`."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _app_of_this_process()
+
+
+@functools.cache
+def _app_of_this_process() -> celery.Celery:
+    configured = load_settings()
+    lock = threading.Lock()
+
+    @functools.cache
+    def make() -> Runner:
+        runner = make_runner(configured, open_database(configured))
+        # Celery then waits for its threads, which hand their episodes back.
+        signals.worker_shutting_down.connect(lambda **_: runner.abandon(), weak=False)
+        return runner
+
+    def runner() -> Runner:
+        with lock:
+            return make()
+
+    return make_app(configured, runner)

@@ -1,0 +1,362 @@
+"""The tables, and the engine that reaches them: SQLite when embedded, PostgreSQL in a cluster.
+
+All times are seconds since the epoch, as everywhere in longvideo. States, endings, roles and outcomes are the
+lower-case names of the wire's enums. The queries are in `orchestrator.store`; nothing here knows what a row is for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from longvideo.errors import BadSettings, FailedPrecondition, LongVideoError, StorageFull, StorageUnavailable
+
+SCHEMA_VERSION = 1
+
+# How long a writer waits for another process that writes to the same SQLite file.
+_BUSY_SECONDS = 30
+
+
+class Base(DeclarativeBase):
+    """The root of the tables."""
+
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        float: sa.Double(),
+        int: sa.BigInteger(),
+        list[str]: sa.JSON(),
+        str: sa.Text(),
+    }
+
+
+class SchemaRow(Base):
+    """Which version of the tables this is. One row."""
+
+    __tablename__ = "schema_info"
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+
+class VideoRow(Base):
+    """A video. What its file says is empty until it is ready.
+
+    `source_version` is that of the bytes that were checked.
+    """
+
+    __tablename__ = "videos"
+    id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    state: Mapped[str]
+    size_bytes: Mapped[int]
+    display_name: Mapped[str]
+    create_time: Mapped[float]
+    subtitles: Mapped[str] = mapped_column(default="")
+    source_version: Mapped[str] = mapped_column(default="")
+    duration: Mapped[float] = mapped_column(default=0.0)
+    frame_count: Mapped[int] = mapped_column(default=0)
+    frame_rate: Mapped[float] = mapped_column(default=0.0)
+    width_px: Mapped[int] = mapped_column(default=0)
+    height_px: Mapped[int] = mapped_column(default=0)
+    container: Mapped[str] = mapped_column(default="")
+    codec: Mapped[str] = mapped_column(default="")
+    warnings: Mapped[list[str]] = mapped_column(default=list)
+    # See orchestrator.timeline: 10 kB that only those who show segments need.
+    timeline: Mapped[bytes] = mapped_column(default=b"", deferred=True)
+
+    __table_args__ = (sa.Index("videos_newest", "create_time", "id"),)
+
+
+class SubtitlesRow(Base):
+    """Subtitles of a video. `id` is their resource id, not a full name."""
+
+    __tablename__ = "subtitles"
+    video_id: Mapped[str] = mapped_column(sa.ForeignKey("videos.id"), primary_key=True)
+    id: Mapped[str] = mapped_column(sa.String(63), primary_key=True)
+    cue_count: Mapped[int]
+    create_time: Mapped[float]
+
+
+class JobRow(Base):
+    """A job. `spec` is the job as accepted (longvideo.v1.Job, defaults filled in, no output-only fields).
+
+    `last_position` is the position of its newest event, `open_count` and `failed_count` count its episodes that have
+    not ended, and that failed. The `request_id` and a `fingerprint` of what was sent with it tell a repeated
+    submission from a new one.
+    """
+
+    __tablename__ = "jobs"
+    id: Mapped[str] = mapped_column(sa.String(63), primary_key=True)
+    video_id: Mapped[str] = mapped_column(sa.ForeignKey("videos.id"))
+    state: Mapped[str]
+    spec: Mapped[bytes]
+    tree_width: Mapped[int]
+    create_time: Mapped[float]
+    end_time: Mapped[float | None]
+    request_id: Mapped[str | None] = mapped_column(unique=True)
+    fingerprint: Mapped[str]
+    last_position: Mapped[int] = mapped_column(default=0)
+    open_count: Mapped[int]
+    failed_count: Mapped[int] = mapped_column(default=0)
+
+    __table_args__ = (
+        sa.Index("jobs_newest", "create_time", "id"),
+        sa.Index("jobs_of_video", "video_id", "create_time", "id"),
+    )
+
+
+class EpisodeRow(Base):
+    """One question of a job.
+
+    `lease_owner` works on it until `lease_until`. Nobody takes it up before `not_before`, and no sweep nudges it before
+    `nudge_time`. `wait_count` and `wait_start` tell how often, and since when, it has waited for something that did
+    not answer, without finishing a round in between.
+    """
+
+    __tablename__ = "episodes"
+    job_id: Mapped[str] = mapped_column(sa.ForeignKey("jobs.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    state: Mapped[str]
+    question: Mapped[str]
+    options: Mapped[list[str]]
+    ending: Mapped[str] = mapped_column(default="")
+    error_code: Mapped[int] = mapped_column(default=0)
+    error_reason: Mapped[str] = mapped_column(default="")
+    error_message: Mapped[str] = mapped_column(default="")
+    answer: Mapped[str] = mapped_column(default="")
+    choice: Mapped[str] = mapped_column(default="")
+    round_count: Mapped[int] = mapped_column(default=0)
+    create_time: Mapped[float]
+    start_time: Mapped[float | None]
+    end_time: Mapped[float | None]
+    lease_owner: Mapped[str | None] = mapped_column(sa.String(63), index=True)
+    lease_until: Mapped[float] = mapped_column(default=0.0)
+    not_before: Mapped[float] = mapped_column(default=0.0)
+    nudge_time: Mapped[float] = mapped_column(default=0.0)
+    wait_count: Mapped[int] = mapped_column(default=0)
+    wait_start: Mapped[float | None]
+
+    __table_args__ = (sa.Index("episodes_to_do", "state", "nudge_time"),)
+
+
+class RoundRow(Base):
+    """A round of an episode; not finished while `end_time` is empty. `path` is the segment's, such as `2,4,1`.
+
+    `text` is the query of a `video_qa` and the answer of an `answer`.
+    """
+
+    __tablename__ = "rounds"
+    job_id: Mapped[str] = mapped_column(primary_key=True)
+    episode: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    thought: Mapped[str]
+    action: Mapped[str]
+    path: Mapped[str]
+    text: Mapped[str]
+    observation: Mapped[str]
+    notice: Mapped[str]
+    repeated: Mapped[bool]
+    cached: Mapped[bool]
+    corrections: Mapped[list[str]]
+    start_time: Mapped[float]
+    end_time: Mapped[float | None]
+
+    __table_args__ = (sa.ForeignKeyConstraint(["job_id", "episode"], ["episodes.job_id", "episodes.number"]),)
+
+
+class EventRow(Base):
+    """Something that happened in a job. `payload` is a longvideo.v1.JobEvent, whose oneof is set to `kind`."""
+
+    __tablename__ = "events"
+    job_id: Mapped[str] = mapped_column(sa.ForeignKey("jobs.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    episode: Mapped[int]
+    kind: Mapped[str]
+    payload: Mapped[bytes]
+
+
+class CallRow(Base):
+    """One request to a model server. Outside of jobs (a tree build) it has no job, and outside of rounds no round."""
+
+    __tablename__ = "model_calls"
+    id: Mapped[str] = mapped_column(sa.String(63), primary_key=True)
+    job_id: Mapped[str | None] = mapped_column(sa.ForeignKey("jobs.id"))
+    episode: Mapped[int | None]
+    round: Mapped[int | None]
+    role: Mapped[str]
+    model: Mapped[str]
+    endpoint: Mapped[str]
+    pool: Mapped[str]
+    gpus: Mapped[int]
+    start_time: Mapped[float]
+    seconds: Mapped[float]
+    outcome: Mapped[str]
+    prompt_tokens: Mapped[int]
+    cached_tokens: Mapped[int]
+    completion_tokens: Mapped[int]
+    images: Mapped[int]
+    attempt: Mapped[int]
+    detail: Mapped[str]
+
+    __table_args__ = (
+        sa.Index("model_calls_of_job", "job_id", "start_time", "id"),
+        # Holds all that the mean seconds of a model need.
+        sa.Index("model_calls_of_model", "model", "outcome", "seconds"),
+    )
+
+
+def sqlite_url(path: Path) -> str:
+    """Returns the URL of a SQLite file."""
+    return sa.URL.create("sqlite", database=str(path)).render_as_string()
+
+
+class Engine:
+    """A database. Reads and writes are short transactions; what goes wrong in them comes out as a longvideo error."""
+
+    def __init__(self, url: str) -> None:
+        """Prepares the use of the database at a SQLAlchemy URL; connects when first used. Raises BadSettings."""
+        try:
+            parsed = sa.make_url(url)
+            self._is_sqlite = parsed.get_backend_name() == "sqlite"
+            options: dict[str, Any] = {"connect_args": {"timeout": _BUSY_SECONDS}} if self._is_sqlite else {}
+            self._engine = sa.create_engine(
+                parsed, pool_size=8, max_overflow=24, pool_pre_ping=not self._is_sqlite, **options
+            )
+        except (exc.ArgumentError, ImportError) as error:
+            raise BadSettings(
+                f"database_url is {_shown(url)!r}: {error}; give a SQLAlchemy URL such as sqlite:////data/longvideo.db",
+                setting="database_url",
+            ) from None
+        self.place = parsed.database or "" if self._is_sqlite else parsed.render_as_string(hide_password=True)
+        self._reading: sa.Engine = self._engine
+        self._writing: sa.Engine = self._engine.execution_options(longvideo_writes=True)
+        # SQLite has one writer at a time. Waiting here is fair and wakes at once; its own waiting is neither.
+        self._writer: contextlib.AbstractContextManager[Any] = (
+            threading.Lock() if self._is_sqlite else contextlib.nullcontext()
+        )
+        if self._is_sqlite:
+            sa.event.listen(self._engine, "connect", _prepare_sqlite)
+            sa.event.listen(self._engine, "begin", _begin_sqlite)
+
+    @property
+    def sqlalchemy(self) -> sa.Engine:
+        """The engine below, for those who listen to its events."""
+        return self._engine
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Session]:
+        """Gives a session that sees one state of the database."""
+        with self._explained(), Session(self._reading, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Session]:
+        """Gives a session whose changes take effect together at the end, or, after an exception, not at all."""
+        with (
+            self._writer,
+            self._explained(),
+            Session(self._writing, expire_on_commit=False) as session,
+            session.begin(),
+        ):
+            yield session
+
+    def insert_once(self, table: type[Base]) -> Any:
+        """Returns an INSERT that leaves a row that is already there as it is."""
+        if self._is_sqlite:
+            from sqlalchemy.dialects import sqlite  # noqa: PLC0415  # only the dialect in use is loaded
+
+            return sqlite.insert(table).on_conflict_do_nothing()
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415
+
+        return postgresql.insert(table).on_conflict_do_nothing()
+
+    def migrate(self) -> None:
+        """Makes the tables, unless they are there. Raises FailedPrecondition when a newer longvideo made them."""
+        try:
+            self._migrate()
+        except (exc.IntegrityError, exc.ProgrammingError):
+            self._migrate()  # another process was making them at the same moment
+
+    def _migrate(self) -> None:
+        with self.write() as session:
+            Base.metadata.create_all(session.connection())
+            version = session.scalar(sa.select(SchemaRow.version))
+            if version is None:
+                session.execute(sa.insert(SchemaRow).values(version=SCHEMA_VERSION))
+            elif version > SCHEMA_VERSION:
+                raise FailedPrecondition(
+                    f"the database {self.place} has the schema version {version}, and this longvideo knows only "
+                    f"{SCHEMA_VERSION}; use the newer longvideo that wrote it, or another data directory",
+                    reason="SCHEMA_TOO_NEW",
+                )
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self._engine.dispose()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except exc.IntegrityError:
+            raise
+        except (exc.DatabaseError, exc.InterfaceError, exc.TimeoutError) as error:
+            explained = _storage_error(error, self.place)
+            if explained is None:
+                raise
+            raise explained from error
+
+
+def _shown(url: str) -> str:
+    """Returns a URL without its password, as far as it can be told."""
+    head, at, tail = url.rpartition("@")
+    return head.split("://")[0] + "://…@" + tail if at else url
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions begin where we say, not where the driver guesses
+    cursor = connection.cursor()
+    # A committed job survives a power cut: that costs one fsync for a write, and writes are seconds apart.
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A transaction that starts by reading and then writes fails at once when somebody else wrote in between.
+    writes = connection.get_execution_options().get("longvideo_writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+_SQLITE_ADVICE = {
+    "SQLITE_READONLY": "it is read-only; change its permissions or use another data directory",
+    "SQLITE_CANTOPEN": "it cannot be opened; check that its directory exists and may be written",
+    "SQLITE_NOTADB": "it is not a database; move it away or use another data directory",
+    "SQLITE_CORRUPT": "it is damaged; restore a copy, or move it away to start with an empty one",
+    "SQLITE_BUSY": "another process keeps it locked; stop that process",
+    "SQLITE_LOCKED": "another process keeps it locked; stop that process",
+    "SQLITE_IOERR": "the disk reports an error; check the disk",
+    "SQLITE_PERM": "its permissions forbid it; change them or use another data directory",
+    "SQLITE_PROTOCOL": "its file system cannot lock files; use a data directory on a local disk",
+}
+
+
+def _storage_error(error: exc.SQLAlchemyError, place: str) -> LongVideoError | None:
+    """Returns what to raise when the storage is to blame, and None for a defect of ours."""
+    if isinstance(error, exc.TimeoutError):
+        return StorageUnavailable(f"cannot use the database {place}: all connections are busy; try again later")
+    cause = error.orig if isinstance(error, exc.DBAPIError) else None
+    name: str = getattr(cause, "sqlite_errorname", "")
+    if name.startswith("SQLITE_FULL"):
+        return StorageFull(
+            f"no space left to write the database {place}; free some, or use another data directory", path=place
+        )
+    for prefix, advice in _SQLITE_ADVICE.items():
+        if name.startswith(prefix):
+            return StorageUnavailable(f"cannot use the database {place}: {advice}", path=place)
+    if not name and isinstance(error, exc.OperationalError | exc.InterfaceError):
+        return StorageUnavailable(f"cannot use the database {place}: {cause}; check that it runs and can be reached")
+    return None

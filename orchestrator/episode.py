@@ -1,0 +1,180 @@
+"""The method: one question about one video, navigated.
+
+The reasoner reads the high-level captions, then goes round: it thinks and acts, the action is carried out, and it is
+told the result; until it answers, or something else ends the episode. Every ending that is not an error is an
+`Ending`. Each step is in the journal before the next one begins, so that whoever takes the episode up again repeats
+no finished model call.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from longvideo import errors
+from longvideo.segments import Segment, Tree
+from longvideo.usage import Call
+from orchestrator import protocol, transcript
+from orchestrator.protocol import Answer, GetCaption, Reply, Unusable, VideoQA
+from orchestrator.reasoner import OBSERVATION, OPENING, REPLY, Reasoner
+from orchestrator.spec import (
+    Answered,
+    Ending,
+    EpisodeSpec,
+    InvalidOutput,
+    Journal,
+    RoundsExhausted,
+    Services,
+    TimeExhausted,
+)
+from orchestrator.tools import Captioned, Tools
+from orchestrator.transcript import Message, Round
+
+MAX_UNUSABLE_REPLIES = 3
+
+
+def navigate(spec: EpisodeSpec, services: Services, journal: Journal) -> Ending:
+    """Carries an episode out, from wherever its journal stands, and returns how it ended.
+
+    Raises `longvideo.errors` for what kept it from being carried out, and what `journal.check` raises.
+    """
+    rounds = journal.rounds()
+    try:
+        episode = Episode(spec, services, journal, rounds)
+        episode.open()
+        while True:
+            journal.check()
+            episode.step()
+    except Ending as ending:
+        return ending
+    except errors.LongVideoError as error:
+        journal.failed_calls(len(rounds) + 1, error.calls)
+        if isinstance(error, errors.DeadlineExceeded) and time.time() > spec.deadline - 1:
+            return TimeExhausted("The time allowed passed before there was an answer.")
+        raise
+
+
+class Episode:
+    """One episode under way. `rounds` grows as it goes."""
+
+    def __init__(self, spec: EpisodeSpec, services: Services, journal: Journal, rounds: list[Round]) -> None:
+        self.spec, self.pack, self.journal, self.rounds = spec, services.pack, journal, rounds
+        self.tree = Tree(spec.frame_count, spec.place.tree_width)
+        deadline = time.monotonic() + spec.deadline - time.time()
+        self.tools = Tools(
+            spec.place,
+            services.captions,
+            services.video_qa,
+            requester=spec.name,
+            deadline=deadline,
+            checker=journal,
+        )
+        self.reasoner = Reasoner(
+            services.reasoner, session=spec.name, pool=spec.place.pool, deadline=deadline, check=journal.check
+        )
+        self.first: list[Message] = []
+
+    def open(self) -> None:
+        """Reads every high-level caption, all at one time."""
+        segments = list(self.tree.segments(1))
+        captions: dict[Segment, Captioned] = {}
+        for caption in self.tools.captions(segments):
+            captions[caption.text.segment] = caption
+            self.journal.opened(caption, len(captions), len(segments))
+        texts = [captions[segment].text for segment in segments]
+        self.first = transcript.opening(
+            self.pack,
+            self.spec.question,
+            [replace(text, text=self.reasoner.clip(text.text, OPENING / len(texts))) for text in texts],
+            duration=self.spec.duration,
+            width=self.tree.width,
+            max_rounds=self.spec.max_rounds,
+        )
+
+    def step(self) -> None:
+        """Does one round, or the rest of one."""
+        if self.rounds and not self.rounds[-1].finished:
+            self.act(self.rounds[-1])
+        else:
+            self.act(self.decide())
+
+    def decide(self) -> Round:
+        """Asks the reasoner what to do; a reply that cannot be used is sent back with a word on what is wrong."""
+        number = len(self.rounds) + 1
+        must_answer = number == self.spec.max_rounds or bool(self.rounds and self.rounds[-1].notice)
+        started, corrections = time.time(), list[str]()
+        conversation = transcript.messages(self.first, self.rounds)
+        while len(corrections) < MAX_UNUSABLE_REPLIES:
+            completion = self.reasoner.reply(conversation, self.tree.width, must_answer=must_answer)
+            try:
+                reply = protocol.parse(completion.text, self.tree.width, cut=completion.finish_reason == "length")
+                self.allow(reply, must_answer)
+            except Unusable as problem:
+                corrections.append(str(problem))
+                self.journal.corrected(number, str(problem), _invalid(completion.calls))
+                self.journal.check()
+                said = self.reasoner.clip(completion.text, REPLY / 2) or "(nothing)"
+                correction = self.pack.render("correction", problem=str(problem), width=self.tree.width)
+                conversation += [{"role": "assistant", "content": said}, {"role": "user", "content": correction}]
+            else:
+                step = Round(number, reply.thought, reply.action, corrections=corrections, start_time=started)
+                self.journal.decided(step, completion.calls)
+                self.rounds.append(step)
+                return step
+        if must_answer:
+            raise RoundsExhausted(f"There was no answer in the last round, which was round {number}.")
+        raise InvalidOutput(f"{len(corrections)} replies in a row could not be used. The last: {corrections[-1]}")
+
+    def allow(self, reply: Reply, must_answer: bool) -> None:
+        """Raises Unusable for an action that is legal but cannot be carried out now."""
+        if isinstance(reply.action, Answer):
+            return
+        if must_answer:
+            raise Unusable("No tool can be called any more. Answer now, between <answer> and </answer>.")
+        if not len(self.tree.span(reply.action.segment)):
+            raise Unusable(f"The video is so short that {reply.action.segment} holds no frame. Choose another segment.")
+
+    def act(self, step: Round) -> None:
+        """Carries the action of a round out, and tells the reasoner the result."""
+        calls: tuple[Call, ...] = ()
+        earlier = next((past for past in self.rounds[: step.number - 1] if past.action == step.action), None)
+        match step.action:
+            case Answer(text):
+                step.end_time = time.time()
+                self.journal.finished(step, ())
+                raise Answered(text, protocol.choice(text, self.spec.question.options))
+            case GetCaption(segment) | VideoQA(segment) if earlier is not None:
+                step.repeated = True
+                step.observation = self.pack.render("repeated", segment=str(segment))
+            case GetCaption(segment):
+                caption = self.tools.caption(segment)
+                clipped = replace(caption.text, text=self.reasoner.clip(caption.text.text, OBSERVATION))
+                step.observation, step.cached, calls = (
+                    transcript.caption_observation(clipped),
+                    caption.cached,
+                    caption.calls,
+                )
+            case VideoQA(segment, query):
+                clip = self.tools.ask(segment, query)
+                answer = self.reasoner.clip(clip.answer, OBSERVATION)
+                step.observation = transcript.clip_observation(segment, clip.start, clip.end, answer)
+                calls = clip.calls
+        step.end_time = time.time()
+        step.notice = self.notice(step)
+        self.journal.finished(step, calls)
+
+    def notice(self, step: Round) -> str:
+        """Returns what else to tell after a round: that the next one is the last, or must be."""
+        if step.number + 1 >= self.spec.max_rounds:
+            return self.pack.render("last_round")
+        slowest = max((past.end_time or past.start_time) - past.start_time for past in self.rounds)
+        late = self.spec.deadline - time.time() < 2 * slowest
+        if late or not self.reasoner.has_room(transcript.messages(self.first, self.rounds)):
+            return self.pack.render("conclude")
+        return ""
+
+
+def _invalid(calls: Sequence[Call]) -> tuple[Call, ...]:
+    """Returns the calls with the last one, which gave the reply, counted as invalid."""
+    return (*calls[:-1], replace(calls[-1], outcome="invalid"))

@@ -1,0 +1,76 @@
+"""The journal of an episode, kept in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from longvideo.usage import Call
+from longvideo.v1 import orchestrator_pb2 as pb
+from orchestrator.leases import Lease
+from orchestrator.messages import EpisodeWriter, clean
+from orchestrator.store import Database
+from orchestrator.store.calls import Place
+from orchestrator.store.work import Held
+from orchestrator.tools import Captioned
+from orchestrator.transcript import Round
+
+
+class DatabaseJournal:
+    """Implements `orchestrator.spec.Journal` for an episode whose lease is held."""
+
+    def __init__(self, database: Database, held: Held, lease: Lease, writer: EpisodeWriter) -> None:
+        self._database = database
+        self._held = held
+        self._lease = lease
+        self._writer = writer
+        self._opened: set[tuple[int, ...]] | None = None
+
+    def rounds(self) -> list[Round]:
+        """Returns the finished rounds, and after them perhaps one that was decided but not finished."""
+        return self._database.work.rounds(self._held)
+
+    def check(self) -> None:
+        """Raises Cancelled, LeaseLost or Abandoned when the episode must not go on here. Asks no database."""
+        self._lease.check()
+
+    def opened(self, caption: Captioned, done: int, total: int) -> None:
+        """Records a high-level caption. An episode that is taken up again tells of each only once."""
+        if self._opened is None:
+            self._opened = self._database.work.opened(self._held)
+        path = tuple(caption.caption.segment.path)
+        if path in self._opened:
+            self._record(caption.calls)
+            return
+        self._opened.add(path)
+        ready = pb.CaptionReady(caption=caption.caption, cached=caption.cached, done_count=done, total_count=total)
+        self._checkpoint(pb.JobEvent(caption_ready=ready), caption.calls)
+
+    def corrected(self, number: int, problem: str, calls: Sequence[Call]) -> None:  # noqa: ARG002  # told in the round
+        """Records the calls of a reply of round `number` that could not be used."""
+        self._record(calls, number)
+
+    def decided(self, step: Round, calls: Sequence[Call]) -> None:
+        """Records what the reasoner decided."""
+        decision = pb.RoundDecided(
+            number=step.number,
+            thought=clean(step.thought),
+            action=self._writer.action(step.action),
+            correction_count=len(step.corrections),
+        )
+        self._checkpoint(pb.JobEvent(round_decided=decision), calls, step)
+
+    def finished(self, step: Round, calls: Sequence[Call]) -> None:
+        """Records what the action gave."""
+        self._checkpoint(pb.JobEvent(round_finished=pb.RoundFinished(round=self._writer.round(step))), calls, step)
+
+    def failed_calls(self, number: int, calls: Sequence[Call]) -> None:
+        """Records calls that were made for something that then failed; they cost something whoever has the lease."""
+        self._record(calls, number)
+
+    def _record(self, calls: Sequence[Call], number: int = 0) -> None:
+        self._database.calls.record(calls, Place(self._held.job_id, self._held.number), number or None)
+
+    def _checkpoint(self, event: pb.JobEvent, calls: Sequence[Call], step: Round | None = None) -> None:
+        event.episode = str(self._held.name)
+        number = step.number if step else 0
+        self._database.work.checkpoint(self._held, event, calls, step=step, number=number)

@@ -1,0 +1,107 @@
+"""Keeping the leases of the episodes that this process works on.
+
+One thread renews them all, also while an episode waits in a long model call, and notices which were lost and which
+belong to jobs that somebody cancelled. So asking whether to go on costs an episode nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from longvideo.errors import Cancelled, LongVideoError
+from orchestrator.store import LeaseLost, Work
+from orchestrator.store.work import LEASE_SECONDS
+
+logger = logging.getLogger(__name__)
+
+# How soon a cancelled job is noticed, and how often leases are renewed: both in seconds.
+_LOOK_SECONDS = 0.5
+_RENEW_SECONDS = LEASE_SECONDS / 6
+
+
+class Abandoned(Cancelled):
+    """This process stops; another, or its next life, goes on with the episode."""
+
+    default_reason = "WORKER_STOPPING"
+
+
+class Lease:
+    """The lease of one episode, as its worker sees it."""
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        self._ended: type[Cancelled] | None = None
+
+    def end(self, why: type[Cancelled]) -> None:
+        """Makes `check` raise from now on. The first reason stays."""
+        self._ended = self._ended or why
+
+    def check(self) -> None:
+        """Raises LeaseLost, Abandoned, or Cancelled when the job was cancelled; else returns."""
+        if self._ended is not None:
+            raise self._ended("the episode must not go on here")
+
+
+class Keeper:
+    """Renews and watches the leases of one process. Starts its thread with the first lease; `stop` ends it."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._leases: dict[str, Lease] = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopping.is_set()
+
+    def add(self, lease: Lease) -> None:
+        """Keeps a lease that was just acquired."""
+        with self._lock:
+            self._leases[lease.owner] = lease
+            if self.stopping:
+                lease.end(Abandoned)
+            elif self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
+                self._thread.start()
+
+    def remove(self, lease: Lease) -> None:
+        """Keeps a lease no longer."""
+        with self._lock:
+            self._leases.pop(lease.owner, None)
+
+    def stop(self) -> None:
+        """Tells every episode of this process to stop where it stands, and keeps no lease any longer."""
+        self._stopping.set()
+        with self._lock:
+            for lease in self._leases.values():
+                lease.end(Abandoned)
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        renewed = time.monotonic()
+        while not self._stopping.wait(_LOOK_SECONDS):
+            with self._lock:
+                leases = dict(self._leases)
+            if not leases:
+                continue
+            try:
+                if time.monotonic() - renewed >= _RENEW_SECONDS:
+                    self._work.renew(leases)
+                    renewed = time.monotonic()
+                self._look(leases)
+            except LongVideoError as error:  # the database is away; leases last a while
+                logger.warning("cannot look after the leases: %s", error)
+
+    def _look(self, leases: dict[str, Lease]) -> None:
+        states = self._work.states(leases)
+        for owner, lease in leases.items():
+            if owner not in states:
+                lease.end(LeaseLost)
+            elif states[owner]:
+                lease.end(Cancelled)

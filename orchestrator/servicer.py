@@ -1,0 +1,36 @@
+"""The orchestrator's API on the wire: proto in, proto out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from longvideo.v1 import orchestrator_pb2, orchestrator_pb2_grpc
+from orchestrator.api.backend import Backend
+from orchestrator.api.jobs import JobMethods
+from orchestrator.api.trees import MAX_BUILDS, TreeMethods
+from orchestrator.api.videos import VideoMethods
+from orchestrator.api.watching import MAX_WATCHERS, Watching
+
+__all__ = ["SERVICE_NAME", "Backend", "OrchestratorServicer", "registration"]
+
+SERVICE_NAME = orchestrator_pb2.DESCRIPTOR.services_by_name["OrchestratorService"].full_name
+
+
+class OrchestratorServicer(VideoMethods, TreeMethods, JobMethods, orchestrator_pb2_grpc.OrchestratorServiceServicer):
+    """Answers `longvideo.v1.OrchestratorService`."""
+
+    def __init__(self, backend: Backend, *, max_watchers: int = MAX_WATCHERS) -> None:
+        self._backend = backend
+        self._watching = Watching(backend.database, max_watchers)
+        self._builds = threading.BoundedSemaphore(MAX_BUILDS)
+
+
+def registration(
+    servicer: OrchestratorServicer,
+) -> tuple[str, Callable[[Any, grpc.Server], None], OrchestratorServicer]:
+    """Returns what `rpc.serve` wants to know about the service."""
+    return SERVICE_NAME, orchestrator_pb2_grpc.add_OrchestratorServiceServicer_to_server, servicer

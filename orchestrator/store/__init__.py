@@ -1,0 +1,49 @@
+"""Every query the orchestrator makes. Nobody else talks to the database.
+
+Database
+├── videos      videos and their subtitles
+├── jobs        jobs, their events and episodes, as people see them
+├── work        episodes as workers see them: leases, checkpoints, endings
+└── calls       model calls and their sums
+"""
+
+from __future__ import annotations
+
+from orchestrator.db import Engine
+from orchestrator.store.bell import Bell
+from orchestrator.store.calls import Calls
+from orchestrator.store.jobs import Jobs
+from orchestrator.store.videos import Videos
+from orchestrator.store.work import LeaseLost, Work
+
+__all__ = ["Bell", "Calls", "Database", "Jobs", "LeaseLost", "Videos", "Work"]
+
+
+class Database:
+    """The database, by what is in it. Threads may share it."""
+
+    def __init__(self, url: str) -> None:
+        """Opens the database at a SQLAlchemy URL, making its tables where there are none.
+
+        Raises BadSettings for another URL, StorageUnavailable and StorageFull when the database cannot be used, and
+        FailedPrecondition when a newer longvideo has written it.
+        """
+        self.engine = Engine(url)
+        self.engine.migrate()
+        self.bell = Bell()
+        self.videos = Videos(self.engine)
+        self.jobs = Jobs(self.engine, self.bell)
+        self.work = Work(self.engine, self.bell)
+        self.calls = Calls(self.engine)
+
+    def release_all_leases(self) -> int:
+        """Makes every unfinished episode ready to be taken up at once, and returns their number.
+
+        Only for a process that knows that no other works on this database, such as one that holds the lock of the data
+        directory: whoever had a lease is then dead.
+        """
+        return self.work.release_all()
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self.engine.close()

@@ -1,0 +1,122 @@
+"""Model calls: each recorded once, listed, and summed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from longvideo.usage import Call
+from orchestrator.db import CallRow, Engine
+from orchestrator.messages import clean
+from orchestrator.paging import Cursor
+
+
+class Place(NamedTuple):
+    """Whom calls were made for: a job, or one of its episodes (from 1)."""
+
+    job_id: str
+    episode: int | None = None
+
+
+class Sum(NamedTuple):
+    """The calls of one role, model and pool. `isolated` is the number of calls times the model's mean seconds."""
+
+    role: str
+    model: str
+    pool: str
+    calls: int
+    failed: int
+    seconds: float
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    isolated: float
+
+
+def record(
+    engine: Engine, session: Session, calls: Sequence[Call], place: Place | None = None, number: int | None = None
+) -> None:
+    """Records calls, made for `place` in its round `number`. Those that are recorded already stay as they are."""
+    if calls:
+        where = {"job_id": place and place.job_id, "episode": place and place.episode, "round": number}
+        rows = [
+            {**dataclasses.asdict(call), **where, "model": clean(call.model), "detail": clean(call.detail)}
+            for call in calls
+        ]
+        session.execute(engine.insert_once(CallRow), rows)
+
+
+class Calls:
+    """The model calls. Raises StorageUnavailable and StorageFull everywhere."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def record(self, calls: Sequence[Call], place: Place | None = None, number: int | None = None) -> None:
+        """Records calls, made for `place`, or for no job."""
+        if calls:
+            with self._engine.write() as session:
+                record(self._engine, session, calls, place, number)
+
+    def page(self, place: Place, after: Cursor | None, limit: int) -> list[CallRow]:
+        """Returns at most `limit` calls of a job or an episode, oldest first, from the one after a cursor."""
+        query = sa.select(CallRow).where(_of(place)).order_by(CallRow.start_time, CallRow.id).limit(limit)
+        if after is not None:
+            query = query.where(sa.tuple_(CallRow.start_time, CallRow.id) > sa.tuple_(after.time, after.id))
+        with self._engine.read() as session:
+            return list(session.scalars(query))
+
+    def sums(self, place: Place) -> list[Sum]:
+        """Returns the sums over the calls of a job or an episode, by role, model and pool."""
+        group = (CallRow.role, CallRow.model, CallRow.pool)
+        query = (
+            sa.select(
+                *group,
+                sa.func.count(),
+                sa.func.sum(sa.case((CallRow.outcome != "ok", 1), else_=0)),
+                sa.func.sum(CallRow.seconds),
+                sa.func.sum(CallRow.prompt_tokens),
+                sa.func.sum(CallRow.cached_tokens),
+                sa.func.sum(CallRow.completion_tokens),
+            )
+            .where(_of(place))
+            .group_by(*group)
+            .order_by(*group)
+        )
+        with self._engine.read() as session:
+            rows = session.execute(query).all()
+            means = self._means(session, {row.model for row in rows})
+        return [
+            Sum(
+                row.role,
+                row.model,
+                row.pool,
+                calls=int(row[3]),
+                failed=int(row[4]),
+                seconds=float(row[5]),
+                prompt_tokens=int(row[6]),
+                cached_tokens=int(row[7]),
+                completion_tokens=int(row[8]),
+                isolated=int(row[3]) * means.get(row.model, 0.0),
+            )
+            for row in rows
+        ]
+
+    @staticmethod
+    def _means(session: Session, models: set[str]) -> dict[str, float]:
+        """Returns the mean seconds of each model's successful calls, over all jobs."""
+        query = (
+            sa.select(CallRow.model, sa.func.avg(CallRow.seconds))
+            .where(CallRow.model.in_(models), CallRow.outcome == "ok")
+            .group_by(CallRow.model)
+        )
+        return {model: float(mean) for model, mean in session.execute(query)}
+
+
+def _of(place: Place) -> sa.ColumnElement[bool]:
+    condition = CallRow.job_id == place.job_id
+    return condition if place.episode is None else condition & (CallRow.episode == place.episode)

@@ -1,0 +1,319 @@
+"""Episodes as workers see them: leases, checkpoints and endings.
+
+A worker writes only while it holds the episode's lease: every checkpoint first changes the episode's row on condition
+that the lease is still its own, which also keeps any other from taking it until the transaction ends.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, undefer
+
+from longvideo.errors import Cancelled
+from longvideo.resources import EpisodeName
+from longvideo.usage import Call
+from longvideo.v1 import orchestrator_pb2 as pb
+from orchestrator import messages
+from orchestrator.db import Engine, EpisodeRow, JobRow, RoundRow, VideoRow
+from orchestrator.messages import EpisodeWriter
+from orchestrator.store import calls as model_calls
+from orchestrator.store import events
+from orchestrator.store.bell import Bell
+from orchestrator.store.jobs import NUDGE_SECONDS, looks, opened, rounds_of
+from orchestrator.transcript import Round
+
+# A worker that is alive renews its leases several times in this time.
+LEASE_SECONDS = 60.0
+
+_UNFINISHED = ("pending", "running")
+
+
+class LeaseLost(Cancelled):
+    """Another worker has the episode, or it has ended."""
+
+    default_reason = "LEASE_LOST"
+
+
+class Held(NamedTuple):
+    """An episode whose lease one worker holds. `owner` is unique to this time that it was taken up."""
+
+    job_id: str
+    number: int
+    owner: str
+
+    @property
+    def name(self) -> EpisodeName:
+        """The episode's name."""
+        return EpisodeName(self.job_id, str(self.number))
+
+
+@dataclass(frozen=True)
+class Taken:
+    """An episode that was just taken up, and what its rows say."""
+
+    held: Held
+    episode: EpisodeRow
+    job: JobRow
+    video: VideoRow
+    writer: EpisodeWriter
+
+
+@dataclass(frozen=True)
+class End:
+    """How an episode ended: its resting state and ending, and what there is to say about it."""
+
+    state: str
+    ending: str
+    answer: str = ""
+    choice: str = ""
+    code: int = 0
+    reason: str = ""
+    message: str = ""
+
+
+class Work:
+    """The episodes. Raises StorageUnavailable and StorageFull everywhere."""
+
+    def __init__(self, engine: Engine, bell: Bell) -> None:
+        self._engine = engine
+        self._bell = bell
+
+    def acquire(self, name: EpisodeName, owner: str, seconds: float = LEASE_SECONDS) -> Taken | None:
+        """Takes an episode up, unless it has ended, waits, or somebody holds its lease; then returns None.
+
+        An episode of a cancelled job can be taken up too, so that its taker ends it.
+        """
+        held = Held(name.job_id, int(name.episode_id), owner)
+        now = time.time()
+        with self._engine.write() as session:
+            episode = session.scalars(
+                sa.update(EpisodeRow)
+                .where(
+                    *_is(held),
+                    EpisodeRow.end_time.is_(None),
+                    EpisodeRow.not_before <= now,
+                    sa.or_(EpisodeRow.lease_owner.is_(None), EpisodeRow.lease_until < now),
+                )
+                .values(
+                    state="running",
+                    lease_owner=owner,
+                    lease_until=now + seconds,
+                    nudge_time=0.0,
+                    start_time=sa.func.coalesce(EpisodeRow.start_time, now),
+                )
+                .returning(EpisodeRow)
+            ).one_or_none()
+            if episode is None:
+                return None
+            job, video = session.execute(
+                sa.select(JobRow, VideoRow)
+                .join(VideoRow, VideoRow.id == JobRow.video_id)
+                .where(JobRow.id == held.job_id)
+                .options(undefer(VideoRow.timeline))
+            ).one()
+            if job.state != "cancelled":
+                started = pb.EpisodeStarted(tree_width=job.tree_width, finished_round_count=episode.round_count)
+                event = pb.JobEvent(episode=str(name), episode_started=started)
+                running = sa.case((JobRow.state == "pending", "running"), else_=JobRow.state)
+                events.append(session, job.id, [event], state=running)
+        self._bell.ring(held.job_id)
+        return Taken(held, episode, job, video, EpisodeWriter(video, video.timeline, job.tree_width))
+
+    def renew(self, owners: Collection[str], seconds: float = LEASE_SECONDS) -> None:
+        """Makes leases last `seconds` from now."""
+        with self._engine.write() as session:
+            session.execute(
+                sa.update(EpisodeRow)
+                .where(EpisodeRow.lease_owner.in_(owners))
+                .values(lease_until=time.time() + seconds)
+                .execution_options(synchronize_session=False)
+            )
+
+    def states(self, owners: Collection[str]) -> dict[str, bool]:
+        """Returns, for those of these leases that are still held, whether the job was cancelled."""
+        query = (
+            sa.select(EpisodeRow.lease_owner, JobRow.state)
+            .join(JobRow, JobRow.id == EpisodeRow.job_id)
+            .where(EpisodeRow.lease_owner.in_(owners), EpisodeRow.end_time.is_(None))
+        )
+        with self._engine.read() as session:
+            return {str(owner): state == "cancelled" for owner, state in session.execute(query)}
+
+    def release(self, held: Held) -> None:
+        """Gives a lease back, so that the next sweep finds the episode. Does nothing when it is lost."""
+        with self._engine.write() as session:
+            self._fenced(session, held, state="pending", lease_owner=None, nudge_time=0.0, quiet=True)
+
+    def wait(self, held: Held, reason: str, delay: float) -> None:
+        """Gives an episode back for at least `delay` seconds, and says why. Raises LeaseLost."""
+        now = time.time()
+        with self._engine.write() as session:
+            self._fenced(
+                session,
+                held,
+                state="pending",
+                lease_owner=None,
+                not_before=now + delay,
+                nudge_time=now + delay,
+                wait_count=EpisodeRow.wait_count + 1,
+                wait_start=sa.func.coalesce(EpisodeRow.wait_start, now),
+            )
+            waiting = pb.EpisodeWaiting(reason=messages.clean(reason))
+            events.append(session, held.job_id, [pb.JobEvent(episode=str(held.name), episode_waiting=waiting)])
+        self._bell.ring(held.job_id)
+
+    def waits(self, held: Held) -> tuple[int, float | None]:
+        """Returns how often, and since when, an episode has waited without finishing a round in between."""
+        query = sa.select(EpisodeRow.wait_count, EpisodeRow.wait_start).where(*_is(held))
+        with self._engine.read() as session:
+            count, since = session.execute(query).one()
+        return count, since
+
+    def release_all(self) -> int:
+        """Makes every unfinished episode ready to be taken up at once, and returns their number."""
+        with self._engine.write() as session:
+            return _count(
+                session.execute(
+                    sa.update(EpisodeRow)
+                    .where(EpisodeRow.state.in_(_UNFINISHED))
+                    .values(state="pending", lease_owner=None, lease_until=0.0, not_before=0.0, nudge_time=0.0)
+                    .execution_options(synchronize_session=False)
+                )
+            )
+
+    def due(self, limit: int) -> list[EpisodeName]:
+        """Returns at most `limit` unfinished episodes that nobody works on, oldest first.
+
+        They are not returned again for a while, so that a long queue is not sent to the workers over and over.
+        """
+        now = time.time()
+        query = (
+            sa.select(EpisodeRow.job_id, EpisodeRow.number)
+            .where(
+                EpisodeRow.state.in_(_UNFINISHED),
+                EpisodeRow.nudge_time <= now,
+                sa.or_(EpisodeRow.lease_owner.is_(None), EpisodeRow.lease_until < now),
+            )
+            .order_by(EpisodeRow.create_time, EpisodeRow.job_id, EpisodeRow.number)
+            .limit(limit)
+        )
+        with self._engine.read() as session:
+            found = [(job_id, number) for job_id, number in session.execute(query)]
+        if not found:
+            return []
+        with self._engine.write() as session:
+            session.execute(
+                sa.update(EpisodeRow)
+                .where(sa.tuple_(EpisodeRow.job_id, EpisodeRow.number).in_(found))
+                .values(nudge_time=now + NUDGE_SECONDS)
+                .execution_options(synchronize_session=False)
+            )
+        return [EpisodeName(job_id, str(number)) for job_id, number in found]
+
+    def rounds(self, held: Held) -> list[Round]:
+        """Returns an episode's rounds, in order; the last may be one that was decided but not finished."""
+        with self._engine.read() as session:
+            return [messages.round_of(row) for row in rounds_of(session, held.job_id, held.number)]
+
+    def opened(self, held: Held) -> set[tuple[int, ...]]:
+        """Returns the paths of the high-level captions that the episode's events tell of."""
+        with self._engine.read() as session:
+            told = opened(session, held.job_id, held.number)
+        return {tuple(event.caption_ready.caption.segment.path) for event in told}
+
+    def checkpoint(
+        self, held: Held, event: pb.JobEvent, calls: Sequence[Call], *, step: Round | None = None, number: int = 0
+    ) -> None:
+        """Records an event with the calls that led to it, in round `number`, and how a round stands by now.
+
+        Raises LeaseLost, and then has changed nothing.
+        """
+        with self._engine.write() as session:
+            changes: dict[str, Any] = {"lease_until": time.time() + LEASE_SECONDS}
+            if step is not None and step.finished:
+                changes |= {"round_count": step.number, "wait_count": 0, "wait_start": None}
+            self._fenced(session, held, **changes)
+            if step is not None:
+                _put_round(session, held, step)
+            model_calls.record(
+                self._engine, session, calls, model_calls.Place(held.job_id, held.number), number or None
+            )
+            events.append(session, held.job_id, [event])
+        self._bell.ring(held.job_id)
+
+    def end(self, held: Held, writer: EpisodeWriter, end: End) -> None:
+        """Ends an episode, and its job when it was the last. Raises LeaseLost."""
+        now = time.time()
+        with self._engine.write() as session:
+            row = self._fenced(
+                session,
+                held,
+                state=end.state,
+                ending=end.ending,
+                answer=messages.clean(end.answer),
+                choice=end.choice,
+                error_code=end.code,
+                error_reason=end.reason,
+                error_message=messages.clean(end.message),
+                end_time=now,
+                lease_owner=None,
+            )
+            assert row is not None
+            seen = looks(session, held.job_id, held.number).get(held.number, ())
+            event = pb.JobEvent(episode=str(held.name), episode_ended=writer.episode(row, seen))
+            is_last = JobRow.open_count == 1
+            failed = JobRow.failed_count + int(end.state == "failed")
+            events.append(
+                session,
+                held.job_id,
+                [event],
+                open_count=JobRow.open_count - 1,
+                failed_count=failed,
+                state=sa.case(
+                    (sa.or_(JobRow.state == "cancelled", sa.not_(is_last)), JobRow.state),
+                    (failed > 0, "failed"),
+                    else_="succeeded",
+                ),
+                end_time=sa.case((is_last, now), else_=JobRow.end_time),
+            )
+        self._bell.ring(held.job_id)
+
+    def _fenced(self, session: Session, held: Held, *, quiet: bool = False, **changes: Any) -> EpisodeRow | None:
+        """Changes an episode's row if the lease is still held. Raises LeaseLost if not, unless `quiet`."""
+        row = session.scalars(
+            sa.update(EpisodeRow)
+            .where(*_is(held), EpisodeRow.lease_owner == held.owner, EpisodeRow.end_time.is_(None))
+            .values(**changes)
+            .returning(EpisodeRow)
+        ).one_or_none()
+        if row is None and not quiet:
+            raise LeaseLost(f"another worker has {held.name}, or it has ended")
+        return row
+
+
+def _is(held: Held) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
+    return EpisodeRow.job_id == held.job_id, EpisodeRow.number == held.number
+
+
+def _put_round(session: Session, held: Held, step: Round) -> None:
+    values = messages.round_values(step)
+    if step.finished:
+        changed = session.execute(
+            sa.update(RoundRow)
+            .where(RoundRow.job_id == held.job_id, RoundRow.episode == held.number, RoundRow.number == step.number)
+            .values(**values)
+            .execution_options(synchronize_session=False)
+        )
+        if _count(changed):
+            return
+    session.execute(sa.insert(RoundRow).values(job_id=held.job_id, episode=held.number, **values))
+
+
+def _count(result: sa.Result[Any]) -> int:
+    assert isinstance(result, sa.CursorResult)
+    return result.rowcount

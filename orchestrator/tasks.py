@@ -1,0 +1,158 @@
+"""Carrying episodes out: what a worker does with the name of one.
+
+A message to a worker is a nudge: it may come twice, or be lost. Whether there is something to do, and from where to go
+on, is in the database.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+
+from longvideo import errors
+from longvideo.errors import Cancelled, LongVideoError, Unavailable
+from longvideo.resources import EpisodeName
+from longvideo.v1 import orchestrator_pb2 as pb
+from orchestrator.episode import navigate
+from orchestrator.journal import DatabaseJournal
+from orchestrator.leases import Abandoned, Keeper, Lease
+from orchestrator.spec import Answered, Ending, EpisodeSpec, Services
+from orchestrator.store import Database, LeaseLost
+from orchestrator.store.work import End, Taken
+from orchestrator.tools import Place
+from orchestrator.transcript import Question
+
+logger = logging.getLogger(__name__)
+
+# How long an episode waits before it tries again what did not answer: doubled each time, within these bounds.
+_FIRST_WAIT, _LONGEST_WAIT = 5.0, 60.0
+
+# How many episodes one sweep sends to the workers.
+_SWEEP_LIMIT = 200
+
+
+class Runner:
+    """Carries episodes out, one per thread that calls `run`.
+
+    `patience` is how many seconds an episode waits for models or storage that do not answer before it fails.
+    """
+
+    def __init__(self, database: Database, services: Services, *, patience: float) -> None:
+        self.database = database
+        self._services = services
+        self._patience = patience
+        self._keeper = Keeper(database.work)
+
+    def run(self, name: str) -> None:
+        """Carries an episode out to its end, or as far as it goes now. Does nothing when there is nothing to do."""
+        if self._keeper.stopping:
+            return
+        lease = Lease(secrets.token_hex(12))
+        try:
+            taken = self.database.work.acquire(EpisodeName.parse(name), lease.owner)
+            if taken is None:
+                return
+            self._keeper.add(lease)
+            end = self._carry_out(taken, lease)
+            if end is not None:
+                self.database.work.end(taken.held, taken.writer, end)
+        except LeaseLost:
+            logger.info("%s is in other hands", name)
+        except LongVideoError as error:  # the database is away; the lease expires, and a sweep finds the episode
+            logger.warning("cannot record what became of %s: %s", name, error)
+        finally:
+            self._keeper.remove(lease)
+
+    def sweep(self, enqueue: Callable[[str], None]) -> int:
+        """Enqueues the unfinished episodes that nobody works on, and returns their number."""
+        names = self.database.work.due(_SWEEP_LIMIT)
+        for name in names:
+            enqueue(str(name))
+        return len(names)
+
+    def abandon(self) -> None:
+        """Makes every running episode stop where it stands, with its lease given back. No other starts any more."""
+        self._keeper.stop()
+
+    def _carry_out(self, taken: Taken, lease: Lease) -> End | None:
+        """Returns how the episode ended, or None when it has not."""
+        if taken.job.state == "cancelled":
+            return _CANCELLED
+        journal = DatabaseJournal(self.database, taken.held, lease, taken.writer)
+        try:
+            return _ended(navigate(spec_of(taken), self._services, journal))
+        except Cancelled as error:
+            return self._stopped(taken, lease, error)
+        except Unavailable as error:
+            return self._postponed(taken, error)
+        except LongVideoError as error:
+            return _failed(error)
+        except Exception:  # a defect ends this episode with a reason, and no other
+            reference = secrets.token_hex(4)
+            logger.exception("unexpected error %s in %s", reference, taken.held.name)
+            return _failed(errors.Internal(f"An unexpected error happened; the worker's log has it under {reference}."))
+
+    def _stopped(self, taken: Taken, lease: Lease, error: Cancelled) -> End | None:
+        """Returns the end of an episode that was told to stop, if it is one."""
+        try:
+            lease.check()
+        except Abandoned:
+            self.database.work.release(taken.held)
+            return None
+        except LeaseLost:
+            raise
+        except Cancelled:
+            return _CANCELLED
+        # Not on our account: the other side is stopping.
+        return self._postponed(taken, errors.Unavailable(error.message))
+
+    def _postponed(self, taken: Taken, error: Unavailable) -> End | None:
+        """Gives the episode back for a while; returns its end when it has waited long enough."""
+        now = time.time()
+        waits, since = self.database.work.waits(taken.held)
+        delay = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(waits, 10))
+        if now + delay > min((since or now) + self._patience, deadline_of(taken)):
+            return _failed(error)
+        self.database.work.wait(taken.held, error.message, delay)
+        return None
+
+
+_CANCELLED = End("cancelled", "cancelled")
+
+
+def _ended(ending: Ending) -> End:
+    if isinstance(ending, Answered):
+        return End("answered", ending.kind, answer=ending.answer, choice=ending.choice)
+    return End("unanswered", ending.kind, reason=ending.kind.upper(), message=ending.message)
+
+
+def _failed(error: LongVideoError) -> End:
+    return End("failed", "error", code=error.code.value[0], reason=error.reason, message=error.message)
+
+
+def deadline_of(taken: Taken) -> float:
+    """Returns when the time of an episode is over, in seconds since the epoch."""
+    limits = pb.Job.FromString(taken.job.spec).limits
+    return (taken.episode.start_time or 0.0) + limits.max_duration.ToNanoseconds() / 1e9
+
+
+def spec_of(taken: Taken) -> EpisodeSpec:
+    """Returns everything the episode depends on."""
+    job = pb.Job.FromString(taken.job.spec)
+    return EpisodeSpec(
+        name=str(taken.held.name),
+        question=Question(taken.episode.question, tuple(taken.episode.options)),
+        place=Place(
+            video=job.video,
+            tree_width=taken.job.tree_width,
+            sampling=job.config.sampling,
+            subtitles=job.config.subtitles,
+            pool=job.config.pool,
+        ),
+        duration=taken.video.duration,
+        frame_count=taken.video.frame_count,
+        max_rounds=job.limits.max_rounds,
+        deadline=deadline_of(taken),
+    )

@@ -1,0 +1,160 @@
+"""What an episode can do to a video: read the caption of a segment, and ask the qa model about a clip.
+
+Both are gRPC calls to a service. While one is under way the journal is asked, again and again, whether to go on, so
+that a cancelled episode lets go of its model at once.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from longvideo import errors, rpc, usage
+from longvideo.segments import Segment
+from longvideo.v1 import caption_pb2, types_pb2, video_qa_pb2
+from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
+from longvideo.v1.video_qa_pb2_grpc import VideoQAServiceStub
+from orchestrator.transcript import CaptionText
+
+# How often a call that is under way is interrupted to ask whether it is still wanted.
+_CHECK_SECONDS = 0.25
+
+
+class Checker(Protocol):
+    """Says whether to go on."""
+
+    def check(self) -> None:
+        """Returns, or raises what ends the episode."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The video and how it is cut and captioned. `subtitles` and `pool` may be empty."""
+
+    video: str
+    tree_width: int
+    sampling: types_pb2.Sampling.ValueType
+    subtitles: str
+    pool: str
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """A caption, whether it existed before, and the calls that made it."""
+
+    caption: types_pb2.Caption
+    cached: bool
+    calls: tuple[usage.Call, ...]
+
+    @property
+    def text(self) -> CaptionText:
+        """The caption as the reasoner reads it."""
+        segment = self.caption.segment
+        return CaptionText(Segment(tuple(segment.path)), *offsets(segment), self.caption.text)
+
+
+@dataclass(frozen=True)
+class ClipAnswer:
+    """What the qa model saw, where (in seconds), and the calls that it took."""
+
+    answer: str
+    start: float
+    end: float
+    calls: tuple[usage.Call, ...]
+
+
+def offsets(segment: types_pb2.Segment) -> tuple[float, float]:
+    """Returns where a segment starts and ends, in seconds since the first frame."""
+    return segment.start_offset.ToNanoseconds() / 1e9, segment.end_offset.ToNanoseconds() / 1e9
+
+
+class Tools:
+    """The tools of one episode. `requester` names it; `deadline` is on `time.monotonic`'s clock."""
+
+    def __init__(
+        self,
+        place: Place,
+        captions: CaptionServiceStub,
+        video_qa: VideoQAServiceStub,
+        *,
+        requester: str,
+        deadline: float,
+        checker: Checker,
+    ) -> None:
+        self._place = place
+        self._captions = captions
+        self._video_qa = video_qa
+        self._requester = requester
+        self._deadline = deadline
+        self._checker = checker
+
+    def captions(self, segments: Sequence[Segment]) -> Iterator[Captioned]:
+        """Makes several captions at one time and yields each when it is there, in the order of their completion.
+
+        Raises the first error; the captions still under way are given up.
+        """
+        done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        pending = {self._ask_caption(segment, done.put): segment for segment in segments}
+        try:
+            for _ in segments:
+                yield self._captioned(self._result(done))
+        finally:
+            for call in pending:
+                call.cancel()
+
+    def caption(self, segment: Segment) -> Captioned:
+        """Returns the caption of one segment. Raises what the caption service raises, and what `checker` raises."""
+        return next(self.captions([segment]))
+
+    def ask(self, segment: Segment, query: str) -> ClipAnswer:
+        """Asks the qa model about a low segment. Raises what the service raises, and what `checker` raises."""
+        done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        call = self._video_qa.AnswerQuestion.future(
+            video_qa_pb2.AnswerQuestionRequest(
+                video=self._place.video,
+                path=segment.path,
+                tree_width=self._place.tree_width,
+                query=query,
+                subtitles=self._place.subtitles,
+                pool=self._place.pool,
+            ),
+            timeout=rpc.timeout(self._deadline),
+        )
+        call.add_done_callback(lambda _: done.put(call))
+        try:
+            answer = self._result(done)
+        finally:
+            call.cancel()
+        return ClipAnswer(answer.answer, *offsets(answer.segment), tuple(map(usage.from_proto, answer.calls)))
+
+    def _ask_caption(self, segment: Segment, done: Callable[[Any], None]) -> Any:
+        call = self._captions.CaptionSegment.future(
+            caption_pb2.CaptionSegmentRequest(
+                video=self._place.video,
+                path=segment.path,
+                tree_width=self._place.tree_width,
+                sampling=self._place.sampling,
+                subtitles=self._place.subtitles,
+                pool=self._place.pool,
+                requester=self._requester,
+            ),
+            timeout=rpc.timeout(self._deadline),
+        )
+        call.add_done_callback(lambda _: done(call))
+        return call
+
+    def _result(self, done: queue.SimpleQueue[Any]) -> Any:
+        while True:
+            try:
+                return done.get(timeout=_CHECK_SECONDS).result()
+            except queue.Empty:
+                self._checker.check()
+            except errors.Cancelled:
+                self._checker.check()  # has the better reason, if it is ours
+                raise
+
+    @staticmethod
+    def _captioned(answer: caption_pb2.CaptionSegmentResponse) -> Captioned:
+        return Captioned(answer.caption, answer.cached, tuple(map(usage.from_proto, answer.calls)))

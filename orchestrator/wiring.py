@@ -1,0 +1,37 @@
+"""What the orchestrator's processes are made of, as the settings say."""
+
+from __future__ import annotations
+
+from longvideo import rpc
+from longvideo.inference import ModelClient
+from longvideo.prompts import load_pack
+from longvideo.settings import Settings
+from longvideo.storage import storage_error
+from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
+from longvideo.v1.video_qa_pb2_grpc import VideoQAServiceStub
+from orchestrator.db import sqlite_url
+from orchestrator.spec import Services
+from orchestrator.store import Database
+from orchestrator.tasks import Runner
+
+
+def open_database(settings: Settings) -> Database:
+    """Opens the database that the settings name. Raises what `Database` raises."""
+    if settings.database_url:
+        return Database(settings.database_url)
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, settings.data_dir) from error
+    return Database(sqlite_url(settings.data_dir / "longvideo.db"))
+
+
+def make_runner(settings: Settings, database: Database) -> Runner:
+    """Returns what carries episodes out. Raises BadSettings when no endpoint plays the reasoner."""
+    services = Services(
+        reasoner=ModelClient("reason", settings.endpoints),
+        captions=CaptionServiceStub(rpc.connect(settings.caption_address)),
+        video_qa=VideoQAServiceStub(rpc.connect(settings.qa_address)),
+        pack=load_pack(settings.prompt_pack),
+    )
+    return Runner(database, services, patience=settings.unavailable_patience)

@@ -1,0 +1,663 @@
+"""What the orchestrator's database does: a suite to run against each kind of it.
+
+Inherit from `DatabaseSuite` and override the fixture `databases`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+from longvideo.errors import AlreadyExists, Cancelled, FailedPrecondition, NotFound
+from longvideo.resources import EpisodeName, JobName, VideoName
+from longvideo.segments import Segment
+from longvideo.testing.services import segment
+from longvideo.usage import Call
+from longvideo.v1 import orchestrator_pb2 as pb
+from longvideo.v1 import types_pb2
+from longvideo.video import VideoIndex
+from orchestrator.db import JobRow, SchemaRow
+from orchestrator.journal import DatabaseJournal
+from orchestrator.leases import Lease
+from orchestrator.paging import Cursor
+from orchestrator.protocol import Answer, GetCaption, VideoQA
+from orchestrator.store import Database, LeaseLost
+from orchestrator.store.calls import Place
+from orchestrator.store.work import End, Taken
+from orchestrator.tools import Captioned
+from orchestrator.transcript import Round
+
+VIDEO = VideoName("ab" * 32)
+WIDTH = 4
+ANSWERED = End("answered", "answered", answer="B", choice="B")
+FAILED = End("failed", "error", code=14, reason="MODEL_UNAVAILABLE", message="no model server answers")
+
+Databases = Callable[[], Database]
+
+
+def index(*, frames: int = 6400, duration: float = 400.0) -> VideoIndex:
+    """Returns the index of a video without its packets."""
+    told: dict[str, Any] = {
+        "size": 1000,
+        "version": "1000-1",
+        "container": "mp4",
+        "codec": "h264",
+        "width": 640,
+        "height": 360,
+        "orientation": 0,
+        "duration": duration,
+        "warnings": ("a warning",),
+        "times": np.arange(frames) * (duration / frames),
+    }
+    nothing = np.zeros(0, np.int64)
+    return VideoIndex(**{field.name: told.get(field.name, nothing) for field in fields(VideoIndex)})
+
+
+def add_video(database: Database, name: VideoName = VIDEO) -> None:
+    """Makes a ready video of 400 s."""
+    database.videos.create(name.video_id, size_bytes=1000, display_name="film.mp4")
+    database.videos.complete(name.video_id, index())
+
+
+def job_spec(questions: int = 1, video: VideoName = VIDEO) -> pb.Job:
+    """Returns a job as the API hands it over."""
+    spec = pb.Job(
+        video=str(video), questions=[pb.Question(text=f"Question {number}?") for number in range(1, questions + 1)]
+    )
+    spec.limits.max_rounds = 30
+    spec.limits.max_duration.seconds = 3600
+    return spec
+
+
+def submit(
+    database: Database, questions: int = 1, *, request_id: str = "", fingerprint: str = "f", video: VideoName = VIDEO
+) -> JobName:
+    """Submits a job and returns its name."""
+    row, _ = database.jobs.submit(
+        job_spec(questions, video),
+        video_id=video.video_id,
+        tree_width=WIDTH,
+        request_id=request_id,
+        fingerprint=fingerprint,
+    )
+    return JobName(row.id)
+
+
+def episode(job: JobName, number: int = 1) -> EpisodeName:
+    """Returns the name of an episode."""
+    return EpisodeName(job.job_id, str(number))
+
+
+def take(database: Database, job: JobName, number: int = 1, owner: str = "w1", seconds: float = 60.0) -> Taken:
+    """Takes an episode up, which must be possible."""
+    taken = database.work.acquire(episode(job, number), owner, seconds)
+    assert taken is not None
+    return taken
+
+
+def journal(database: Database, taken: Taken) -> DatabaseJournal:
+    """Returns the journal of an episode that was taken up."""
+    return DatabaseJournal(database, taken.held, Lease(taken.held.owner), taken.writer)
+
+
+def call(model: str = "m", **changes: object) -> Call:
+    """Returns a model call."""
+    made = Call("reason", model, "http://x/v1", "h800", 1, 1000.0, 2.0, "ok", 100, 40, 10)
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def captioned(number: int) -> Captioned:
+    """Returns a high-level caption."""
+    caption = types_pb2.Caption(segment=segment((number,), WIDTH), text=f"part {number}", model="c")
+    return Captioned(caption, False, (call(role="caption"),))
+
+
+def decided(number: int, action: GetCaption | VideoQA | Answer | None = None) -> Round:
+    """Returns a round that is not finished."""
+    return Round(number, f"thought {number}", action or GetCaption(Segment((2, number))), start_time=float(number))
+
+
+def finished(step: Round, observation: str = "seen") -> Round:
+    """Returns a round with its result."""
+    return replace(step, observation=observation, end_time=step.start_time + 1)
+
+
+def events(database: Database, job: JobName) -> list[pb.JobEvent]:
+    """Returns all events of a job."""
+    return database.jobs.events(job.job_id, 0, 10_000)
+
+
+def kinds(database: Database, job: JobName) -> list[str | None]:
+    """Returns what happened in a job, in order."""
+    return [event.WhichOneof("event") for event in events(database, job)]
+
+
+class DatabaseSuite:
+    """The suite. Each test gets a database of its own with one ready video."""
+
+    @pytest.fixture
+    def databases(self) -> Databases:
+        """Returns what opens the same database again, as another process would."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def database(self, databases: Databases) -> Database:
+        """A database with one video."""
+        database = databases()
+        add_video(database)
+        return database
+
+    # The schema
+
+    def test_opening_twice_keeps_everything(self, database: Database, databases: Databases) -> None:
+        """A database that is opened again still holds what was written."""
+        assert databases().videos.get(VIDEO).state == "ready"
+
+    def test_opening_at_one_time(self, databases: Databases) -> None:
+        """Many processes that open an empty database at one time all find its tables."""
+        with ThreadPoolExecutor(4) as pool:
+            opened = list(pool.map(lambda _: databases(), range(4)))
+        add_video(opened[0])
+        assert all(database.videos.get(VIDEO).state == "ready" for database in opened)
+
+    def test_newer_schema_is_refused(self, database: Database, databases: Databases) -> None:
+        """A database that a newer version wrote is refused, with a word on what to do."""
+        with database.engine.write() as session:
+            session.execute(sa.update(SchemaRow).values(version=99))
+        with pytest.raises(FailedPrecondition, match=r"schema version 99.*use the newer longvideo") as caught:
+            databases()
+        assert caught.value.reason == "SCHEMA_TOO_NEW"
+
+    def test_failed_write_changes_nothing(self, database: Database) -> None:
+        """A transaction that fails half-way leaves no trace."""
+
+        def fail() -> None:
+            with database.engine.write() as session:
+                session.execute(sa.update(SchemaRow).values(version=99))
+                raise LookupError
+
+        with pytest.raises(LookupError):
+            fail()
+        with database.engine.read() as session:
+            assert session.scalar(sa.select(SchemaRow.version)) == 1
+
+    # Videos
+
+    def test_creating_a_video_twice(self, database: Database) -> None:
+        """A pending video takes the newer size and name; a ready one stays as it is."""
+        other = "cd" * 32
+        database.videos.create(other, size_bytes=1, display_name="a")
+        row = database.videos.create(other, size_bytes=2, display_name="b")
+        assert (row.state, row.size_bytes, row.display_name) == ("pending", 2, "b")
+        row = database.videos.create(VIDEO.video_id, size_bytes=5, display_name="c")
+        assert (row.state, row.size_bytes, row.display_name) == ("ready", 1000, "film.mp4")
+
+    def test_ready_video_says_what_its_file_says(self, database: Database) -> None:
+        """A ready video has the index's numbers and warnings."""
+        row = database.videos.get(VIDEO)
+        assert (row.duration, row.frame_count, row.frame_rate) == (400.0, 6400, 16.0)
+        assert (row.width_px, row.height_px, row.container, row.codec) == (640, 360, "mp4", "h264")
+        assert (row.warnings, row.source_version) == (["a warning"], "1000-1")
+
+    def test_unknown_names(self, database: Database) -> None:
+        """What does not exist is not found."""
+        for look in (
+            lambda: database.videos.get(VideoName("0" * 64)),
+            lambda: database.jobs.view(JobName("none")),
+            lambda: database.jobs.cancel(JobName("none")),
+            lambda: database.jobs.position(JobName("none")),
+            lambda: database.jobs.check(JobName("none")),
+            lambda: database.jobs.episode(EpisodeName("none", "1")),
+            lambda: database.jobs.check(EpisodeName("none", "1")),
+        ):
+            with pytest.raises(NotFound, match="there is no"):
+                look()
+        assert database.work.acquire(EpisodeName("none", "1"), "w") is None
+
+    def test_newest_subtitles_are_the_default(self, database: Database) -> None:
+        """The subtitles that were added last are the video's own, also when they were there before."""
+        for subtitles in ("s1", "s2", "s1"):
+            database.videos.add_subtitles(VIDEO.video_id, subtitles, 3)
+            assert database.videos.get(VIDEO).subtitles == subtitles
+        assert database.videos.has_subtitles(VIDEO.video_id, "s2")
+        assert not database.videos.has_subtitles(VIDEO.video_id, "s3")
+
+    def test_pages_of_videos(self, database: Database) -> None:
+        """Pages go from the newest to the oldest and hold every video once, also with equal times."""
+        for number in range(6):
+            database.videos.create(f"{number:064x}", size_bytes=1, display_name="")
+        whole = database.videos.page(None, 100)
+        assert [row.create_time for row in whole] == sorted((row.create_time for row in whole), reverse=True)
+        pages, after = [], None
+        while page := database.videos.page(after, 2):
+            pages += page
+            after = Cursor(page[-1].create_time, page[-1].id)
+        assert [row.id for row in pages] == [row.id for row in whole]
+        assert len({row.id for row in pages}) == 7
+
+    # Jobs
+
+    def test_submitted_job_is_pending(self, database: Database) -> None:
+        """A new job and its episodes are pending, in the order of its questions, and nothing has happened in it."""
+        job = database.jobs.view(submit(database, 3)).message()
+        assert job.state == pb.Job.STATE_PENDING
+        assert [each.state for each in job.episodes] == [pb.Episode.STATE_PENDING] * 3
+        assert [each.question.text for each in job.episodes] == ["Question 1?", "Question 2?", "Question 3?"]
+        assert [each.name for each in job.episodes] == [f"{job.name}/episodes/{number}" for number in (1, 2, 3)]
+        assert not job.HasField("end_time")
+        assert database.jobs.position(JobName.parse(job.name)) == (0, False)
+
+    def test_same_request_gives_the_same_job(self, database: Database) -> None:
+        """A request id that was used gives its job again, unless the job is another."""
+        request_id = str(uuid.uuid4())
+        first = submit(database, request_id=request_id)
+        assert submit(database, request_id=request_id) == first
+        with pytest.raises(AlreadyExists, match="was used for another job"):
+            submit(database, request_id=request_id, fingerprint="other")
+        assert len(database.jobs.page("", None, 10)) == 1
+
+    def test_racing_requests_make_one_job(self, databases: Databases, database: Database) -> None:
+        """Of many submissions with one request id at one time, one makes a job and all return it."""
+        request_id, ready = str(uuid.uuid4()), threading.Barrier(8)
+        opened = [database, databases()]
+
+        def race(number: int) -> JobName:
+            ready.wait()
+            return submit(opened[number % 2], 3, request_id=request_id)
+
+        with ThreadPoolExecutor(8) as pool:
+            names = set(pool.map(race, range(8)))
+        assert len(names) == 1
+        assert len(database.jobs.view(names.pop()).episodes) == 3
+        assert len(database.jobs.page("", None, 10)) == 1
+
+    def test_pages_of_jobs(self, database: Database) -> None:
+        """Jobs are listed from the newest to the oldest, of one video or of all."""
+        other = VideoName("cd" * 32)
+        add_video(database, other)
+        jobs = [submit(database, video=VIDEO if number % 2 else other) for number in range(6)]
+        with database.engine.write() as session:  # as if accepted at one moment
+            session.execute(sa.update(JobRow).values(create_time=5.0))
+        whole = [row.id for row in database.jobs.page("", None, 10)]
+        assert sorted(whole) == sorted(job.job_id for job in jobs)
+        assert [row.id for row in database.jobs.page("", Cursor(5.0, whole[2]), 2)] == whole[3:5]
+        of_video = [row.id for row in database.jobs.page(VIDEO.video_id, None, 10)]
+        assert of_video == [each for each in whole if each in {job.job_id for job in jobs[1::2]}]
+
+    @pytest.mark.parametrize(
+        ("ends", "state"),
+        [((ANSWERED, ANSWERED), pb.Job.STATE_SUCCEEDED), ((FAILED, ANSWERED), pb.Job.STATE_FAILED)],
+    )
+    def test_job_ends_with_its_last_episode(self, database: Database, ends: tuple[End, End], state: int) -> None:
+        """A job runs from its first episode's start and ends with its last; one failure makes it failed."""
+        job = submit(database, 2)
+        for number, end in enumerate(ends, start=1):
+            taken = take(database, job, number)
+            assert database.jobs.view(job).message().state == pb.Job.STATE_RUNNING
+            database.work.end(taken.held, taken.writer, end)
+            assert database.jobs.position(job) == (2 * number, number == 2)
+        message = database.jobs.view(job).message()
+        assert message.state == state
+        assert message.end_time.ToNanoseconds() > 0
+        assert kinds(database, job) == ["episode_started", "episode_ended"] * 2
+
+    def test_ended_episode_says_how(self, database: Database) -> None:
+        """An ended episode has its answer, or what went wrong, also in the event that tells of it."""
+        job = submit(database, 2)
+        for number, end in enumerate((ANSWERED, FAILED), start=1):
+            taken = take(database, job, number)
+            database.work.end(taken.held, taken.writer, end)
+        first, second = database.jobs.view(job).messages()
+        assert (first.state, first.ending) == (pb.Episode.STATE_ANSWERED, pb.Episode.ENDING_ANSWERED)
+        assert (first.answer, first.choice, first.HasField("error")) == ("B", "B", False)
+        assert (second.state, second.ending) == (pb.Episode.STATE_FAILED, pb.Episode.ENDING_ERROR)
+        assert (second.error.code, second.error.reason) == (14, "MODEL_UNAVAILABLE")
+        assert [event.episode_ended for event in events(database, job)[1::2]] == [first, second]
+
+    def test_cancelling_ends_what_nobody_works_on(self, database: Database) -> None:
+        """Pending episodes of a cancelled job end at once; a running one keeps its worker until that notices."""
+        job = submit(database, 3)
+        taken = take(database, job, 2)
+        database.jobs.cancel(job)
+        message = database.jobs.view(job).message()
+        assert message.state == pb.Job.STATE_CANCELLED
+        assert not message.HasField("end_time")
+        states = [pb.Episode.STATE_CANCELLED, pb.Episode.STATE_RUNNING, pb.Episode.STATE_CANCELLED]
+        assert [each.state for each in message.episodes] == states
+        assert database.work.states(["w1"]) == {"w1": True}
+        database.work.end(taken.held, taken.writer, End("cancelled", "cancelled"))
+        assert database.jobs.position(job) == (4, True)
+        assert database.jobs.view(job).message().state == pb.Job.STATE_CANCELLED
+
+    def test_cancelling_again_changes_nothing(self, database: Database) -> None:
+        """Cancelling a job that was cancelled, or has ended, changes nothing."""
+        pending, ended = submit(database), submit(database)
+        taken = take(database, ended)
+        database.work.end(taken.held, taken.writer, ANSWERED)
+        for job in (pending, ended):
+            database.jobs.cancel(job)
+            before = database.jobs.view(job).message()
+            database.jobs.cancel(job)
+            assert database.jobs.view(job).message() == before
+        assert database.jobs.view(pending).message().HasField("end_time")
+        assert database.jobs.view(ended).message().state == pb.Job.STATE_SUCCEEDED
+
+    def test_cancelled_episode_of_a_dead_worker(self, database: Database) -> None:
+        """An episode whose lease has expired ends with its job's cancelling."""
+        job = submit(database)
+        take(database, job, seconds=-1)
+        database.jobs.cancel(job)
+        assert database.jobs.position(job)[1]
+        assert database.work.due(10) == []
+
+    # Leases
+
+    def test_one_of_many_takes_an_episode_up(self, databases: Databases, database: Database) -> None:
+        """Of many workers that want an episode at one time, one gets it."""
+        name, ready = episode(submit(database)), threading.Barrier(8)
+        opened = [database, databases()]
+
+        def race(number: int) -> Taken | None:
+            ready.wait()
+            return opened[number % 2].work.acquire(name, f"w{number}")
+
+        with ThreadPoolExecutor(8) as pool:
+            assert len([taken for taken in pool.map(race, range(8)) if taken]) == 1
+        assert kinds(database, name.job) == ["episode_started"]
+
+    def test_lease_that_expired_can_be_taken(self, database: Database) -> None:
+        """A lease that was not renewed in time passes to the next, and the late owner can change nothing any more."""
+        job = submit(database)
+        late = take(database, job, owner="late", seconds=-1)
+        taken = take(database, job, owner="new")
+        assert taken.episode.start_time == late.episode.start_time
+        book, before = journal(database, late), events(database, job)
+        for write in (
+            lambda: book.opened(captioned(1), 1, 4),
+            lambda: book.decided(decided(1), ()),
+            lambda: book.finished(finished(decided(1)), ()),
+            lambda: database.work.wait(late.held, "why", 5),
+            lambda: database.work.end(late.held, late.writer, ANSWERED),
+        ):
+            with pytest.raises(LeaseLost):
+                write()
+        database.work.release(late.held)
+        assert database.work.states(["late", "new"]) == {"new": False}
+        assert events(database, job) == before
+        assert database.work.rounds(taken.held) == []
+
+    def test_renewed_lease_is_kept(self, database: Database) -> None:
+        """Renewing makes the leases that are named last, and no others."""
+        job = submit(database, 2)
+        for number, owner in ((1, "a"), (2, "b")):
+            take(database, job, number, owner, seconds=-1)
+        database.work.renew(["a", "gone"])
+        assert database.work.acquire(episode(job, 1), "c") is None
+        assert database.work.acquire(episode(job, 2), "c") is not None
+
+    def test_checkpoint_renews_the_lease(self, database: Database) -> None:
+        """Whoever writes is alive: a checkpoint makes the lease last."""
+        job = submit(database)
+        taken = take(database, job, seconds=-1)
+        journal(database, taken).decided(decided(1), ())
+        assert database.work.acquire(episode(job), "c") is None
+
+    def test_released_episode_is_due(self, database: Database) -> None:
+        """An episode that was given back is found by the next sweep, with the time of its first start."""
+        job = submit(database)
+        taken = take(database, job)
+        assert database.work.due(10) == []
+        database.work.release(taken.held)
+        assert database.jobs.view(job).message().episodes[0].state == pb.Episode.STATE_PENDING
+        assert database.work.due(10) == [episode(job)]
+        assert take(database, job).episode.start_time == taken.episode.start_time
+
+    def test_sweep_finds_the_episodes_of_dead_workers(self, database: Database) -> None:
+        """A sweep returns unfinished episodes without a living owner, oldest first, and not again at once."""
+        dead, fresh, ended = submit(database), submit(database), submit(database)
+        take(database, dead, seconds=-1)
+        over = take(database, ended)
+        database.work.end(over.held, over.writer, ANSWERED)
+        assert database.work.due(10) == [episode(dead)], "a new episode's message is still on its way"
+        assert database.work.due(10) == []
+        assert database.release_all_leases() == 2
+        assert database.work.due(10) == [episode(dead), episode(fresh)]
+
+    def test_waiting_episode_is_left_alone(self, database: Database) -> None:
+        """An episode that waits is not taken up before its time, counts its waits, and a finished round ends them."""
+        job = submit(database)
+        taken = take(database, job)
+        database.work.wait(taken.held, "the model server is away", 3600)
+        assert database.work.acquire(episode(job), "w2") is None
+        assert database.work.due(10) == []
+        assert events(database, job)[-1].episode_waiting.reason == "the model server is away"
+        count, since = database.work.waits(taken.held)
+        assert count == 1
+        assert since is not None
+        assert since <= time.time()
+        database.release_all_leases()
+        again = take(database, job, owner="w2")
+        journal(database, again).finished(finished(decided(1)), ())
+        assert database.work.waits(again.held) == (0, None)
+
+    def test_releasing_all_leases(self, database: Database) -> None:
+        """After a restart every unfinished episode can be taken up at once, whoever had it."""
+        job = submit(database, 2)
+        take(database, job, 1)
+        database.work.wait(take(database, job, 2).held, "away", 3600)
+        assert database.release_all_leases() == 2
+        assert database.work.due(10) == [episode(job, 1), episode(job, 2)]
+        take(database, job, 1, "w2")
+        take(database, job, 2, "w3")
+
+    def test_episode_of_a_cancelled_job_can_be_taken(self, database: Database) -> None:
+        """An episode that was given back after its job was cancelled is taken up without a word, to be ended."""
+        job = submit(database)
+        taken = take(database, job)
+        database.jobs.cancel(job)
+        database.work.release(taken.held)
+        again = take(database, job, owner="w2")
+        assert again.job.state == "cancelled"
+        assert kinds(database, job) == ["episode_started"]
+
+    # Journals and events
+
+    def test_another_worker_goes_on_from_the_journal(self, databases: Databases, database: Database) -> None:
+        """A new journal on the same database has every round, the last as it was decided, and tells nothing twice."""
+        job = submit(database)
+        first = journal(database, take(database, job, owner="w1", seconds=60))
+        assert first.rounds() == []
+        for number in range(1, 5):
+            first.opened(captioned(number), number, 4)
+        one, two = decided(1), decided(2, VideoQA(Segment((2, 4, 1)), "What (is) that?"))
+        one.corrections.append("no tag")
+        first.corrected(1, "no tag", [call(outcome="invalid")])
+        first.decided(one, [call()])
+        first.finished(finished(one), [call(role="caption")])
+        first.decided(two, [call()])
+        restarted = databases()
+        restarted.release_all_leases()
+        taken = take(restarted, job, owner="w2")
+        assert taken.episode.round_count == 1
+        second = journal(restarted, taken)
+        assert second.rounds() == [finished(one), two]
+        for number in range(1, 5):
+            second.opened(replace(captioned(number), cached=True, calls=()), number, 4)
+        second.finished(finished(two), [call(role="qa")])
+        second.decided(decided(3, Answer("B")), [call()])
+        second.finished(finished(decided(3, Answer("B")), ""), ())
+        restarted.work.end(taken.held, taken.writer, ANSWERED)
+        rounds = ["round_decided", "round_finished"]
+        told = ["episode_started", *["caption_ready"] * 4, *rounds, "round_decided", "episode_started"]
+        assert kinds(database, job) == [*told, "round_finished", *rounds, "episode_ended"]
+        assert events(database, job)[8].episode_started.finished_round_count == 1
+        assert len(database.calls.page(Place(job.job_id), None, 100)) == 10
+
+    def test_event_of_a_decision(self, database: Database) -> None:
+        """A decision's event has the thought, the action with its times, and the number of corrections."""
+        job = submit(database)
+        step = decided(1, VideoQA(Segment((2, 4, 1)), "What?"))
+        step.corrections.append("no tag")
+        journal(database, take(database, job)).decided(step, ())
+        event = events(database, job)[-1].round_decided
+        assert (event.number, event.thought, event.correction_count) == (1, "thought 1", 1)
+        assert event.action.video_qa.query == "What?"
+        place = event.action.video_qa.segment
+        assert (place.start_offset.seconds, place.end_offset.ToMilliseconds()) == (175, 181_250)
+
+    def test_positions_have_no_gaps(self, databases: Databases, database: Database) -> None:
+        """Events of many episodes at one time are numbered from 1, and no reader sees one before its forerunner."""
+        job, opened = submit(database, 8), [database, databases()]
+        stop, seen = threading.Event(), list[int]()
+
+        def read() -> None:
+            while not stop.is_set():
+                positions = [event.position for event in events(database, job)]
+                seen.append(len(positions))
+                assert positions == list(range(1, len(positions) + 1))
+
+        def work(number: int) -> None:
+            own = opened[number % 2]
+            taken = take(own, job, number, f"w{number}")
+            book = journal(own, taken)
+            for count in range(1, 5):
+                book.decided(decided(count), [call()])
+                book.finished(finished(decided(count)), [call()])
+            own.work.end(taken.held, taken.writer, ANSWERED)
+
+        with ThreadPoolExecutor(9) as pool:
+            reader = pool.submit(read)
+            workers = [pool.submit(work, number) for number in range(1, 9)]
+            for worker in workers:
+                worker.result()
+            stop.set()
+            reader.result()
+        assert [event.position for event in events(database, job)] == list(range(1, 8 * 10 + 1))
+        assert database.jobs.position(job) == (80, True)
+        assert database.jobs.view(job).message().state == pb.Job.STATE_SUCCEEDED
+
+    def test_events_from_a_position(self, database: Database) -> None:
+        """Events are read from the one after a position, so many at a time."""
+        job = submit(database, 3)
+        database.jobs.cancel(job)
+        assert [event.position for event in database.jobs.events(job.job_id, 1, 1)] == [2]
+        assert [event.position for event in database.jobs.events(job.job_id, 3, 10)] == []
+
+    def test_evidence_and_coverage(self, database: Database) -> None:
+        """An episode says which segments its finished rounds opened, and how much of the video that is."""
+        job = submit(database)
+        taken = take(database, job)
+        book = journal(database, taken)
+        actions = [GetCaption(Segment((2, 4))), VideoQA(Segment((2, 4, 1)), "What?"), GetCaption(Segment((2, 4)))]
+        for number, action in enumerate(actions, start=1):
+            book.decided(decided(number, action), ())
+            book.finished(finished(decided(number, action)), ())
+        book.decided(decided(4, GetCaption(Segment((1, 1)))), ())
+        (message,) = database.jobs.view(job).messages()
+        assert [(list(each.segment.path), each.round) for each in message.evidence] == [([2, 4], 1), ([2, 4, 1], 2)]
+        assert [(each.captioned, each.inspected) for each in message.evidence] == [(True, False), (False, True)]
+        assert message.evidence[0].segment.start_offset.seconds == 175
+        assert message.coverage == pb.Coverage(opened_fraction=1 / 16, low_fraction=1 / 64, inspected_fraction=1 / 64)
+        assert message.round_count == 3
+
+    def test_text_that_cannot_be_stored_is_mended(self, database: Database) -> None:
+        """What a model emits and no text can hold, halves of characters and zeros, is replaced, not refused."""
+        job = submit(database)
+        taken = take(database, job)
+        book = journal(database, taken)
+        step = replace(decided(1, Answer("a\0b\ud800")), thought="\udc00")
+        book.decided(step, [call(detail="\0\ud800")])
+        book.finished(finished(step, "x\0"), ())
+        database.work.end(taken.held, taken.writer, replace(ANSWERED, answer="a\0b\ud800", message="\ud800"))
+        view = database.jobs.episode(episode(job))
+        assert view.rounds[0].text == "a\N{REPLACEMENT CHARACTER}b?"
+        assert view.rounds[0].thought == "?"
+
+    def test_statements_per_round(self, database: Database) -> None:
+        """A round takes at most ten statements, in two transactions."""
+        book = journal(database, take(database, submit(database)))
+        statements: list[str] = []
+
+        def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            statements.append(statement.split(maxsplit=1)[0])
+
+        sa.event.listen(database.engine.sqlalchemy, "before_cursor_execute", count)
+        book.check()
+        book.decided(decided(1), [call()])
+        book.finished(finished(decided(1)), [call()])
+        assert len([each for each in statements if each != "BEGIN"]) <= 10
+        assert statements.count("BEGIN") <= 2
+
+    # Model calls
+
+    def test_call_is_recorded_once(self, database: Database) -> None:
+        """Recording a call again changes nothing, whoever does it."""
+        job = submit(database)
+        made, place = call(), Place(job.job_id, 1)
+        database.calls.record([made], place, 1)
+        database.calls.record([made, call()], place, 2)
+        database.calls.record([made])
+        rows = database.calls.page(place, None, 10)
+        assert len(rows) == 2
+        assert next(row for row in rows if row.id == made.id).round == 1
+
+    def test_pages_of_calls(self, database: Database) -> None:
+        """Calls are listed from the oldest to the newest, of a job or of one episode."""
+        job = submit(database, 2)
+        made = [call(start_time=float(number // 2), id=f"c{number}") for number in range(6)]
+        for number, each in enumerate(made):
+            database.calls.record([each], Place(job.job_id, 1 + number % 2))
+        assert [row.id for row in database.calls.page(Place(job.job_id), None, 10)] == [each.id for each in made]
+        rest = database.calls.page(Place(job.job_id), Cursor(1.0, "c2"), 2)
+        assert [row.id for row in rest] == ["c3", "c4"]
+        assert [row.id for row in database.calls.page(Place(job.job_id, 2), None, 10)] == ["c1", "c3", "c5"]
+
+    def test_sums(self, database: Database) -> None:
+        """Calls are summed by role, model and pool; failed ones cost too."""
+        job = submit(database, 2)
+        database.calls.record([call(), call(outcome="error", seconds=7.0)], Place(job.job_id, 1))
+        database.calls.record([call(pool="a800")], Place(job.job_id, 2))
+        first, second = database.calls.sums(Place(job.job_id))
+        assert (first.pool, second.pool) == ("a800", "h800")
+        assert (second.role, second.model, second.calls, second.failed, second.seconds) == ("reason", "m", 2, 1, 9.0)
+        assert (second.prompt_tokens, second.cached_tokens, second.completion_tokens) == (200, 80, 20)
+        assert [row.pool for row in database.calls.sums(Place(job.job_id, 2))] == ["a800"]
+        assert database.calls.sums(Place(submit(database).job_id)) == []
+
+    def test_isolated_seconds_use_the_whole_history(self, database: Database) -> None:
+        """The isolated time is the number of calls times the mean of the model's successful calls of all jobs."""
+        job, other = submit(database), submit(database)
+        database.calls.record([call(seconds=1.0), call(seconds=50.0, outcome="timeout")], Place(job.job_id, 1))
+        database.calls.record([call(seconds=4.0)], Place(other.job_id, 1))
+        database.calls.record([call(seconds=7.0), call(model="another", seconds=1000.0)])
+        (row,) = database.calls.sums(Place(job.job_id))
+        assert row.isolated == pytest.approx(2 * (1 + 4 + 7) / 3)
+        database.calls.record([call(model="dead", outcome="error")], Place(other.job_id, 1))
+        assert next(row.isolated for row in database.calls.sums(Place(other.job_id)) if row.model == "dead") == 0
+
+    def test_calls_of_a_failure_count_whoever_has_the_lease(self, database: Database) -> None:
+        """Calls made in vain are recorded even when the episode is in other hands by then."""
+        job = submit(database)
+        late = take(database, job, owner="late", seconds=-1)
+        take(database, job, owner="new")
+        journal(database, late).failed_calls(1, [call(outcome="error")])
+        assert database.calls.sums(Place(job.job_id))[0].failed == 1
+
+
+def test_lease_says_why_it_ended() -> None:
+    """A lease raises the first reason for which it ended."""
+    lease = Lease("w")
+    lease.check()
+    lease.end(LeaseLost)
+    lease.end(Cancelled)
+    with pytest.raises(LeaseLost):
+        lease.check()
