@@ -10,7 +10,6 @@ import functools
 import sys
 
 from longvideo import process, rpc, settings
-from longvideo.prompts import load_pack
 from longvideo.storage import open_store
 from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
 from orchestrator.celery_app import enqueuer, is_in_memory, make_app, start_worker
@@ -34,7 +33,6 @@ def start(cleanup: contextlib.ExitStack) -> rpc.Server:
         database=database,
         store=open_store(configured.data_dir),
         captions=CaptionServiceStub(rpc.connect(configured.caption_address)),
-        pack=load_pack(configured.prompt_pack),
         settings=configured,
         enqueue=enqueuer(app),
     )

@@ -31,6 +31,7 @@ class Base(DeclarativeBase):
         float: sa.Double(),
         int: sa.BigInteger(),
         list[str]: sa.JSON(),
+        list[dict[str, str]]: sa.JSON(),
         str: sa.Text(),
     }
 
@@ -113,7 +114,8 @@ class EpisodeRow(Base):
 
     `lease_owner` works on it until `lease_until`. Nobody takes it up before `not_before`, and no sweep nudges it before
     `nudge_time`. `wait_count` and `wait_start` tell how often, and since when, it has waited for something that did
-    not answer, without finishing a round in between.
+    not answer, without finishing a round in between. `opening` is the conversation with the reasoner before its first
+    reply; empty until that is complete.
     """
 
     __tablename__ = "episodes"
@@ -126,6 +128,7 @@ class EpisodeRow(Base):
     error_code: Mapped[int] = mapped_column(default=0)
     error_reason: Mapped[str] = mapped_column(default="")
     error_message: Mapped[str] = mapped_column(default="")
+    opening: Mapped[list[dict[str, str]]] = mapped_column(default=list, deferred=True)
     answer: Mapped[str] = mapped_column(default="")
     choice: Mapped[str] = mapped_column(default="")
     round_count: Mapped[int] = mapped_column(default=0)

@@ -76,7 +76,10 @@ class Episode:
         self.first: list[Message] = []
 
     def open(self) -> None:
-        """Reads every high-level caption, all at one time."""
+        """Reads every high-level caption, all at one time; or takes up the conversation that began before."""
+        self.first = self.journal.opening()
+        if self.first:
+            return
         segments = list(self.tree.segments(1))
         captions: dict[Segment, Captioned] = {}
         for caption in self.tools.captions(segments):
@@ -91,6 +94,7 @@ class Episode:
             width=self.tree.width,
             max_rounds=self.spec.max_rounds,
         )
+        self.journal.began(self.first)
 
     def step(self) -> None:
         """Does one round, or the rest of one."""

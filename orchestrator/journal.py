@@ -12,7 +12,7 @@ from orchestrator.store import Database
 from orchestrator.store.calls import Place
 from orchestrator.store.work import Held
 from orchestrator.tools import Captioned
-from orchestrator.transcript import Round
+from orchestrator.transcript import Message, Round
 
 
 class DatabaseJournal:
@@ -32,6 +32,14 @@ class DatabaseJournal:
     def check(self) -> None:
         """Raises Cancelled, LeaseLost or Abandoned when the episode must not go on here. Asks no database."""
         self._lease.check()
+
+    def opening(self) -> list[Message]:
+        """Returns the conversation before the first reply, or nothing when it was never complete."""
+        return self._database.work.opening(self._held)
+
+    def began(self, opening: list[Message]) -> None:
+        """Records the conversation before the first reply."""
+        self._database.work.begin(self._held, opening)
 
     def opened(self, caption: Captioned, done: int, total: int) -> None:
         """Records a high-level caption. An episode that is taken up again tells of each only once."""

@@ -12,7 +12,7 @@ from longvideo.usage import Call
 from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
 from longvideo.v1.video_qa_pb2_grpc import VideoQAServiceStub
 from orchestrator.tools import Captioned, Place
-from orchestrator.transcript import Question, Round
+from orchestrator.transcript import Message, Question, Round
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,12 @@ class Journal(Protocol):
 
     def check(self) -> None:
         """Raises Cancelled when nobody wants the episode any more, or when another worker has it. Cheap."""
+
+    def opening(self) -> list[Message]:
+        """Returns the conversation before the first reply, or nothing when it was never complete."""
+
+    def began(self, opening: list[Message]) -> None:
+        """Records the conversation before the first reply."""
 
     def opened(self, caption: Captioned, done: int, total: int) -> None:
         """Records a high-level caption: the `done`-th of `total`."""

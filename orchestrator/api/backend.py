@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from longvideo.errors import FailedPrecondition
-from longvideo.prompts import PromptPack
 from longvideo.resources import VideoName
 from longvideo.settings import Settings
 from longvideo.storage import ObjectStore
@@ -17,7 +16,7 @@ from orchestrator.store import Database
 
 @dataclass(frozen=True)
 class Backend:
-    """The database, the object storage, the caption service, the words, and the way to the workers.
+    """The database, the object storage, the caption service, the settings, and the way to the workers.
 
     `enqueue` sends the name of an episode to the workers; a name that gets lost is found by a sweep.
     """
@@ -25,7 +24,6 @@ class Backend:
     database: Database
     store: ObjectStore
     captions: CaptionServiceStub
-    pack: PromptPack
     settings: Settings
     enqueue: Callable[[str], None]
 

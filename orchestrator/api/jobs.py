@@ -10,9 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from longvideo import segments, usage
 from longvideo.errors import InvalidArgument
-from longvideo.prompts import PromptPack
 from longvideo.resources import EpisodeName, JobName, VideoName
-from longvideo.segments import Segment
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
 from orchestrator import messages, paging, transcript
@@ -21,8 +19,6 @@ from orchestrator.api.backend import Backend
 from orchestrator.api.watching import Watching
 from orchestrator.store.calls import Place, Sum
 from orchestrator.store.jobs import EpisodeView
-from orchestrator.tools import Captioned
-from orchestrator.transcript import Question
 
 
 class JobMethods:
@@ -92,7 +88,7 @@ class JobMethods:
         if request.view == pb.EPISODE_VIEW_FULL:
             rounds = [messages.round_of(row) for row in view.rounds]
             message.rounds.extend(map(view.writer.round, rounds))
-            message.transcript.extend(_transcript(view, rounds, self._backend.pack))
+            message.transcript.extend(_transcript(view, rounds))
         return message
 
     def ListModelCalls(  # noqa: N802
@@ -137,21 +133,8 @@ def _duration(seconds: float) -> Duration:
     return message
 
 
-def _transcript(view: EpisodeView, rounds: Sequence[transcript.Round], pack: PromptPack) -> Iterator[pb.Message]:
+def _transcript(view: EpisodeView, rounds: Sequence[transcript.Round]) -> Iterator[pb.Message]:
     """Yields the conversation with the reasoner; nothing before its opening is complete."""
-    captions = {
-        Segment(tuple(ready.caption.segment.path)): Captioned(ready.caption, True, ()) for ready in view.opening
-    }
-    if not captions or len(captions) < view.opening[0].total_count:
-        return
-    (row,) = view.episodes
-    first = transcript.opening(
-        pack,
-        Question(row.question, tuple(row.options)),
-        [captions[segment].text for segment in sorted(captions)],
-        duration=view.duration,
-        width=view.writer.tree.width,
-        max_rounds=pb.Job.FromString(view.job.spec).limits.max_rounds,
-    )
-    for turn in transcript.messages(first, rounds):
-        yield pb.Message(role=turn["role"], text=turn["content"])
+    if view.opening:
+        for turn in transcript.messages(view.opening, rounds):
+            yield pb.Message(role=turn["role"], text=turn["content"])

@@ -20,6 +20,7 @@ from orchestrator.messages import EpisodeWriter
 from orchestrator.paging import Cursor
 from orchestrator.store import events
 from orchestrator.store.bell import Bell
+from orchestrator.transcript import Message
 
 # A message to a worker gets lost only with the broker; a sweep nudges again what nobody took up within this time.
 NUDGE_SECONDS = 60.0
@@ -46,11 +47,10 @@ class JobView:
 
 @dataclass(frozen=True)
 class EpisodeView(JobView):
-    """One episode with its rounds and its high-level captions. `duration` is the video's, in seconds."""
+    """One episode with its rounds, and the conversation before the first of them."""
 
-    duration: float
     rounds: list[RoundRow]
-    opening: list[pb.CaptionReady]
+    opening: list[Message]
 
 
 class Jobs:
@@ -149,20 +149,12 @@ class Jobs:
         """Returns an episode with its rounds. Raises NotFound."""
         number = int(name.episode_id)
         with self._engine.read() as session:
-            episode = session.get(EpisodeRow, (name.job_id, number))
+            episode = session.get(EpisodeRow, (name.job_id, number), options=[undefer(EpisodeRow.opening)])
             if episode is None:
                 raise _not_found(name)
             job, writer = _job(session, name.job)
             rounds = rounds_of(session, job.id, number)
-            return EpisodeView(
-                job,
-                [episode],
-                looks(session, job.id, number),
-                writer,
-                writer.duration,
-                rounds,
-                [event.caption_ready for event in opened(session, job.id, number)],
-            )
+            return EpisodeView(job, [episode], looks(session, job.id, number), writer, rounds, episode.opening)
 
     def page(self, video_id: str, after: Cursor | None, limit: int) -> list[JobRow]:
         """Returns at most `limit` jobs, newest first, from the one after a cursor; of one video unless it is empty."""

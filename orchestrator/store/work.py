@@ -25,7 +25,7 @@ from orchestrator.store import calls as model_calls
 from orchestrator.store import events
 from orchestrator.store.bell import Bell
 from orchestrator.store.jobs import NUDGE_SECONDS, looks, opened, rounds_of
-from orchestrator.transcript import Round
+from orchestrator.transcript import Message, Round
 
 # A worker that is alive renews its leases several times in this time.
 LEASE_SECONDS = 60.0
@@ -219,6 +219,16 @@ class Work:
         """Returns an episode's rounds, in order; the last may be one that was decided but not finished."""
         with self._engine.read() as session:
             return [messages.round_of(row) for row in rounds_of(session, held.job_id, held.number)]
+
+    def opening(self, held: Held) -> list[Message]:
+        """Returns the conversation before an episode's first reply, or nothing when it was never complete."""
+        with self._engine.read() as session:
+            return session.scalars(sa.select(EpisodeRow.opening).where(*_is(held))).one()
+
+    def begin(self, held: Held, opening: list[Message]) -> None:
+        """Records the conversation before an episode's first reply. Raises LeaseLost."""
+        with self._engine.write() as session:
+            self._fenced(session, held, opening=opening)
 
     def opened(self, held: Held) -> set[tuple[int, ...]]:
         """Returns the paths of the high-level captions that the episode's events tell of."""

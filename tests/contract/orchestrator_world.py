@@ -72,7 +72,7 @@ class World:
         self.app = make_app(self.settings, lambda: self.runner)
         if work:
             self.worker = start_worker(self.app, self.runner, 4)
-        backend = Backend(self.database, self.store, captions, pack, self.settings, enqueuer(self.app))
+        backend = Backend(self.database, self.store, captions, self.settings, enqueuer(self.app))
         servicer = OrchestratorServicer(backend, max_watchers=self.max_watchers)
         self.server = rpc.serve([registration(servicer)])
         self.stub = OrchestratorServiceStub(rpc.connect(self.server.address))

@@ -24,7 +24,7 @@ from orchestrator.episode import navigate
 from orchestrator.protocol import Answer, GetCaption, VideoQA
 from orchestrator.spec import Ending, EpisodeSpec, Services
 from orchestrator.tools import Captioned, Place
-from orchestrator.transcript import Question, Round
+from orchestrator.transcript import Message, Question, Round
 
 VIDEO = "videos/" + "a" * 64
 CAPTION_2_4 = "<think>the second part</think>\n<tool>get_caption((2,4))</tool>"
@@ -40,6 +40,7 @@ class MemoryJournal:
 
     kept: list[Round] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    first: list[Message] = field(default_factory=list)
     opened_count: int = 0
     problems: list[str] = field(default_factory=list)
     stop: Exception | None = None
@@ -51,6 +52,12 @@ class MemoryJournal:
     def check(self) -> None:
         if self.stop:
             raise self.stop
+
+    def opening(self) -> list[Message]:
+        return self.first
+
+    def began(self, opening: list[Message]) -> None:
+        self.first = [dict(message) for message in opening]
 
     def opened(self, caption: Captioned, done: int, total: int) -> None:
         self.opened_count += 1

@@ -238,7 +238,7 @@ def test_defect_ends_one_episode(world: World, caplog: pytest.LogCaptureFixture)
     """A defect fails its own episode with a reference that the log has, and harms no other."""
     original = world.client.describe
 
-    def describe(pool: str = "") -> Any:
+    def describe(*_: Any, **__: Any) -> Any:
         world.client.describe = original  # type: ignore[method-assign]
         raise ZeroDivisionError("a defect")
 

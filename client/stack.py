@@ -1,0 +1,199 @@
+"""The embedded stack: every service in this process, on a data directory of its own.
+
+The same services as in a cluster, meeting over gRPC on loopback, with SQLite for the database, a directory for the
+object storage, and Celery's in-memory broker. Roles that no model server was given for are played by the offline
+models.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from pydantic import ValidationError
+
+from caption_svc.caption import Captioner
+from caption_svc.servicer import SERVICE_NAME as CAPTION_SERVICE
+from caption_svc.servicer import CaptionServicer
+from client.data_dir import DataDirectory
+from client.options import Models
+from longvideo import rpc, settings
+from longvideo.clips import Library
+from longvideo.endpoints import Endpoint
+from longvideo.errors import BadSettings
+from longvideo.inference import ModelClient
+from longvideo.prompts import load_pack
+from longvideo.settings import Settings
+from longvideo.storage import DirectoryStore
+from longvideo.usage import ROLES, Role
+from longvideo.v1 import caption_pb2_grpc, orchestrator_pb2_grpc, video_qa_pb2_grpc
+from offline_models import server as offline_models
+from orchestrator.celery_app import enqueuer, make_app, start_worker
+from orchestrator.db import sqlite_url
+from orchestrator.servicer import SERVICE_NAME as API_SERVICE
+from orchestrator.servicer import Backend, OrchestratorServicer
+from orchestrator.spec import Services
+from orchestrator.store import Database
+from orchestrator.tasks import Runner
+from qa_svc.answer import Answerer
+from qa_svc.servicer import SERVICE_NAME as QA_SERVICE
+from qa_svc.servicer import VideoQAServicer
+
+_OFFLINE_MODELS: dict[Role, str] = {
+    "reason": "offline-reasoner",
+    "caption": "offline-captioner",
+    "qa": "offline-qa",
+}
+_Service = tuple[str, Callable[[Any, grpc.Server], None]]
+_API: _Service = (API_SERVICE, orchestrator_pb2_grpc.add_OrchestratorServiceServicer_to_server)
+_CAPTION: _Service = (CAPTION_SERVICE, caption_pb2_grpc.add_CaptionServiceServicer_to_server)
+_QA: _Service = (QA_SERVICE, video_qa_pb2_grpc.add_VideoQAServiceServicer_to_server)
+# Ctrl-C promises an end within two seconds; a model call that does not let go by then is left behind.
+_STOP_SECONDS = 1.2
+
+
+def stack_settings(overrides: dict[str, Any], models: Models, patience: float | None = None) -> Settings:
+    """Returns the settings of an embedded stack: the options, then the environment, then the defaults.
+
+    The offline models' roles have no endpoint yet: `Stack` adds them when they have an address. Raises BadSettings.
+    """
+    loaded = settings.load(**overrides)
+    if patience is not None and "unavailable_patience" not in loaded.model_fields_set:
+        overrides = {**overrides, "unavailable_patience": patience}
+    given = {role: _endpoint(role, *models.given(role)) for role in ROLES if models.given(role)[0]}
+    kept = [
+        endpoint.model_copy(update={"roles": roles})
+        for endpoint in loaded.endpoints
+        if (roles := endpoint.roles - given.keys())
+    ]
+    return settings.load(**overrides, endpoints=(*given.values(), *kept))
+
+
+def _endpoint(role: Role, url: str, model: str) -> Endpoint:
+    try:
+        return Endpoint(url=url, model=model, roles=frozenset({role}))
+    except ValidationError as error:
+        said = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise BadSettings(f"--{role}-url is {url!r}: {said}", setting="endpoints") from None
+
+
+class Stack:
+    """All services in this process. A context manager; `address` is the orchestrator's once it is entered.
+
+    Raises what `DataDirectory` and `Database` raise, and Unavailable for an address that cannot be used.
+    """
+
+    def __init__(
+        self, settings: Settings, *, command: str, address: str = "127.0.0.1:0", work: bool = True, check: bool = False
+    ) -> None:
+        """Says how to start; nothing is started yet.
+
+        Args:
+            settings: What `stack_settings` gave.
+            command: What runs this, for whoever finds the data directory locked.
+            address: Where the orchestrator listens; the other services take the next two ports, or free ones.
+            work: Whether episodes are carried out.
+            check: Whether to ask every configured model server whether it is there and has its model.
+        """
+        self._settings, self._command, self._wanted, self._work, self._check = settings, command, address, work, check
+        self.address = self.caption_address = self.qa_address = ""
+        self.offline_url = ""
+        self.unfinished = 0
+        self._cleanup: list[Callable[[], object]] = []
+        self._stoppers: list[Callable[[], object]] = []
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.stop)
+            self._start()
+            undo.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _start(self) -> None:
+        settings = self._settings
+        pack = load_pack(settings.prompt_pack)
+        directory = DataDirectory(settings.data_dir, self._command)
+        self._cleanup.append(directory.release)
+        database = Database(settings.database_url or sqlite_url(directory.path / "longvideo.db"))
+        self._cleanup.append(database.close)
+        if self._check:
+            _check_servers(settings.endpoints)
+        endpoints = self._with_offline(settings.endpoints)
+        clients = {role: ModelClient(role, endpoints) for role in ROLES}
+        self._stoppers += [client.close for client in clients.values()]
+        store = DirectoryStore(directory.path / "objects")
+        library = Library(store)
+        captioner = Captioner(store, library, clients["caption"], endpoints, pack, sampling=settings.sampling)
+        self.caption_address = self._serve(_CAPTION, CaptionServicer(captioner), 1)
+        self.qa_address = self._serve(_QA, VideoQAServicer(Answerer(library, clients["qa"], pack)), 2)
+        captions = caption_pb2_grpc.CaptionServiceStub(self._connect(self.caption_address))
+        video_qa = video_qa_pb2_grpc.VideoQAServiceStub(self._connect(self.qa_address))
+        # Nobody else works on this directory: what is leased was leased by a process that is no more.
+        self.unfinished = database.release_all_leases()
+        runner = Runner(
+            database, Services(clients["reason"], captions, video_qa, pack), patience=settings.unavailable_patience
+        )
+        app = make_app(settings, lambda: runner)
+        backend = Backend(database, store, captions, settings, enqueuer(app))
+        self.address = self._serve(_API, OrchestratorServicer(backend), 0)
+        directory.announce(self.address)
+        if self._work:
+            self._stoppers.insert(0, start_worker(app, runner, settings.episode_concurrency).stop)
+
+    def _serve(self, service: _Service, servicer: object, offset: int) -> str:
+        """Starts a server at the wanted address's port plus `offset`, or at any free port."""
+        host, _, port = self._wanted.rpartition(":")
+        name, add = service
+        server = rpc.serve([(name, add, servicer)], f"{host}:{int(port) + offset if int(port) else 0}")
+        self._stoppers.append(lambda: server.stop(grace=0))
+        return server.address
+
+    def _connect(self, address: str) -> grpc.Channel:
+        channel = rpc.connect(address)
+        self._cleanup.append(channel.close)
+        return channel
+
+    def stop(self) -> None:
+        """Stops everything, within the time that Ctrl-C promises. May be called again.
+
+        Episodes end where they stand; the next process on this data directory goes on with them.
+        """
+        stoppers, self._stoppers = self._stoppers, []
+        cleanup, self._cleanup = self._cleanup, []
+        threads = [threading.Thread(target=stop, name="stopping", daemon=True) for stop in stoppers]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + _STOP_SECONDS
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        for close in reversed(cleanup):
+            close()
+
+    def _with_offline(self, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+        """Returns the endpoints, with the offline models for the roles that nobody plays."""
+        missing = [role for role in ROLES if not any(role in endpoint.roles for endpoint in endpoints)]
+        if not missing:
+            return endpoints
+        server = offline_models.serve()
+        self._stoppers.append(server.close)
+        self.offline_url = server.url
+        offline = (Endpoint(url=server.url, model=_OFFLINE_MODELS[role], roles=frozenset({role})) for role in missing)
+        return (*endpoints, *offline)
+
+
+def _check_servers(endpoints: tuple[Endpoint, ...]) -> None:
+    """Asks each model server what it serves. Raises ModelUnavailable and ModelRejected."""
+    for endpoint in endpoints:
+        role = min(endpoint.roles)
+        with contextlib.closing(ModelClient(role, [endpoint], max_attempts=1)) as client:
+            client.describe()
