@@ -9,7 +9,6 @@ import pytest
 from longvideo import errors
 from longvideo.errors import LongVideoError
 
-
 TREE = [cls for cls in errors.all_errors() if cls.__module__ == errors.__name__]
 
 

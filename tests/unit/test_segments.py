@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -44,7 +46,7 @@ def test_children_partition_their_parent(count: int, width: int, level: int, dat
 
     assert spans[0].start == tree.span(parent).start
     assert spans[-1].stop == tree.span(parent).stop
-    assert all(left.stop == right.start for left, right in zip(spans, spans[1:], strict=False))
+    assert all(left.stop == right.start for left, right in itertools.pairwise(spans))
     assert max(map(len, spans)) - min(map(len, spans)) <= 1
 
 
