@@ -54,7 +54,7 @@ _API: _Service = (API_SERVICE, orchestrator_pb2_grpc.add_OrchestratorServiceServ
 _CAPTION: _Service = (CAPTION_SERVICE, caption_pb2_grpc.add_CaptionServiceServicer_to_server)
 _QA: _Service = (QA_SERVICE, video_qa_pb2_grpc.add_VideoQAServiceServicer_to_server)
 # Ctrl-C promises an end within two seconds; a model call that does not let go by then is left behind.
-_STOP_SECONDS = 1.2
+_STOP_SECONDS = 1.0
 
 
 def stack_settings(overrides: dict[str, Any], models: Models, patience: float | None = None) -> Settings:

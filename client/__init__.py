@@ -1,0 +1,1 @@
+"""What a person runs: the gRPC client, the longvideo command and the embedded stack."""

@@ -1,0 +1,5 @@
+"""`python -m client` is `longvideo`."""
+
+from client.cli import main
+
+main()

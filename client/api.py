@@ -1,0 +1,269 @@
+"""The gRPC client of the orchestrator: videos, jobs, trees.
+
+    with connection.open_client(where) as client:
+        video = client.add_video(Path("talk.mp4"))
+        job = client.submit(video.name, [Question(text="Who speaks first?")])
+        for event in client.watch(job.name):
+            ...
+
+Every method raises the errors of `longvideo.errors` that the orchestrator raised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import grpc
+
+from longvideo import errors
+from longvideo.resources import VideoName
+from longvideo.v1 import orchestrator_pb2 as pb
+from longvideo.v1 import orchestrator_pb2_grpc, types_pb2
+
+Progress = Callable[[str, float, float], None]
+"""Told what is being done, how much of it is done, and of how much (0 when nobody knows)."""
+
+# Every call but those below answers from the database.
+CALL_SECONDS = 60.0
+# Indexing reads the container's structure once: minutes for ten hours of MPEG-TS on a slow disk.
+INDEX_SECONDS = 3600.0
+# A watch ends by itself with its job; a server ends it sooner, and the client takes it up again.
+WATCH_SECONDS = 24 * 3600.0
+# How long a watch that lost its server keeps trying to find it again.
+PATIENCE_SECONDS = 30.0
+
+_CHUNK = 8 * 1024 * 1024
+_NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+def _unseen(_what: str, _done: float, _total: float) -> None:
+    """Takes progress that nobody looks at."""
+
+
+class Client:
+    """Talks to one orchestrator. `channel` must come from `longvideo.rpc.connect`."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._stub = orchestrator_pb2_grpc.OrchestratorServiceStub(channel)
+
+    # Videos ---------------------------------------------------------------------------------------------------------
+
+    def add_video(self, path: Path, subtitles: Path | None = None, progress: Progress = _unseen) -> types_pb2.Video:
+        """Makes a video file, and perhaps its subtitles, known; returns the video, ready for questions.
+
+        A file that is known already costs only the reading of its bytes, for their digest. Raises NotFound,
+        InvalidArgument, BadMedia, BadSubtitles, StorageFull and StorageUnavailable.
+        """
+        digest = file_digest(path, lambda done, total: progress("hash", done, total))
+        video = self._upload(path, digest, progress)
+        if subtitles is None:
+            return video
+        try:
+            content = subtitles.read_bytes()
+        except OSError as error:
+            raise errors.NotFound(f"{subtitles} cannot be read: {error.strerror}", reason="FILE_UNREADABLE") from None
+        added = self.add_subtitles(video.name, content, subtitles.name)
+        video = self.video(video.name)
+        video.warnings.extend(added.warnings)
+        return video
+
+    def _upload(self, path: Path, digest: str, progress: Progress) -> types_pb2.Video:
+        request = pb.CreateVideoRequest(sha256=digest, size_bytes=path.stat().st_size, display_name=_shown_name(path))
+        created = self._stub.CreateVideo(request, timeout=CALL_SECONDS)
+        if created.video.state == types_pb2.Video.STATE_READY:
+            return created.video
+        if created.upload_uri:
+            progress("upload", 0, 0)
+            put_file(created.upload_uri, path)
+        progress("index", 0, 0)
+        try:
+            return self._stub.CompleteVideo(pb.CompleteVideoRequest(name=created.video.name), timeout=INDEX_SECONDS)
+        except errors.BadMedia as error:
+            # The server knows the file by the name that it has in the storage.
+            said = error.message.removeprefix("source ")
+            message = error.message if said == error.message else f"{path.name} {said}"
+            raise errors.BadMedia(message, reason=error.reason, **error.metadata) from None
+
+    def add_subtitles(self, video: str, content: bytes, name: str = "") -> types_pb2.Subtitles:
+        """Stores the bytes of a subtitle file and makes them the video's default. Raises BadSubtitles."""
+        request = pb.CreateSubtitlesRequest(parent=video, content=content, display_name=name[:255])
+        return self._stub.CreateSubtitles(request, timeout=CALL_SECONDS)
+
+    def video(self, name: str) -> types_pb2.Video:
+        """Returns a video. Raises NotFound."""
+        return self._stub.GetVideo(pb.GetVideoRequest(name=name), timeout=CALL_SECONDS)
+
+    def videos(self) -> Iterator[types_pb2.Video]:
+        """Yields every video, newest first."""
+        token = ""
+        while True:
+            page = self._stub.ListVideos(pb.ListVideosRequest(page_token=token), timeout=CALL_SECONDS)
+            yield from page.videos
+            token = page.next_page_token
+            if not token:
+                return
+
+    # Trees ----------------------------------------------------------------------------------------------------------
+
+    def tree(
+        self,
+        video: str,
+        path: Sequence[int] = (),
+        config: pb.TreeConfig | None = None,
+        timeout: float = CALL_SECONDS,
+    ) -> pb.Tree:
+        """Returns the captions of a video, or of one segment and what lies below it. `timeout` is in seconds."""
+        return self._stub.GetTree(pb.GetTreeRequest(video=video, path=path, config=config), timeout=timeout)
+
+    def build_tree(
+        self, video: str, level: int = 0, config: pb.TreeConfig | None = None
+    ) -> Iterator[pb.BuildTreeResponse]:
+        """Yields each caption of a whole tree as it is there; closing the iterator ends the build."""
+        request = pb.BuildTreeRequest(video=video, level=level, config=config)
+        stream = self._stub.BuildTree(request, timeout=WATCH_SECONDS)
+        try:
+            yield from stream
+        finally:
+            stream.cancel()
+
+    # Jobs -----------------------------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        video: str,
+        questions: Sequence[pb.Question],
+        config: pb.TreeConfig | None = None,
+        limits: pb.EpisodeLimits | None = None,
+    ) -> pb.Job:
+        """Submits a job and returns it at once. Raises InvalidArgument, NotFound, FailedPrecondition.
+
+        Tries again for as long as the server does not answer, under one request id, so that there is one job.
+        """
+        job = pb.Job(video=video, questions=questions, config=config, limits=limits)
+        request = pb.SubmitJobRequest(job=job, request_id=str(uuid.uuid4()))
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return self._stub.SubmitJob(request, timeout=CALL_SECONDS)
+            except errors.Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
+    def watch(self, job: str, position: int = 0) -> Iterator[pb.JobEvent]:
+        """Yields what happens in a job, from after `position`, until the job has ended.
+
+        A watch that loses its server goes on after the last event it saw. Raises NotFound.
+        """
+        lost: float | None = None
+        while True:
+            stream = self._stub.WatchJob(pb.WatchJobRequest(name=job, position=position), timeout=WATCH_SECONDS)
+            try:
+                for event in stream:
+                    lost = None
+                    position = event.position
+                    yield event
+                return
+            except errors.DeadlineExceeded:
+                continue
+            except errors.Unavailable:
+                lost = lost or time.monotonic()
+                if time.monotonic() - lost > PATIENCE_SECONDS:
+                    raise
+                time.sleep(0.5)
+            finally:
+                stream.cancel()
+
+    def job(self, name: str) -> pb.Job:
+        """Returns a job with its episodes. Raises NotFound."""
+        return self._stub.GetJob(pb.GetJobRequest(name=name), timeout=CALL_SECONDS)
+
+    def jobs(self, video: str = "") -> Iterator[pb.Job]:
+        """Yields every job, or those about one video, newest first, without their episodes."""
+        token = ""
+        while True:
+            page = self._stub.ListJobs(pb.ListJobsRequest(page_token=token, video=video), timeout=CALL_SECONDS)
+            yield from page.jobs
+            token = page.next_page_token
+            if not token:
+                return
+
+    def cancel(self, job: str, timeout: float = CALL_SECONDS) -> pb.Job:
+        """Asks a job to stop. Raises NotFound. `timeout` is in seconds."""
+        return self._stub.CancelJob(pb.CancelJobRequest(name=job), timeout=timeout)
+
+    def episode(self, name: str) -> pb.Episode:
+        """Returns an episode with its rounds and its transcript. Raises NotFound."""
+        request = pb.GetEpisodeRequest(name=name, view=pb.EPISODE_VIEW_FULL)
+        return self._stub.GetEpisode(request, timeout=CALL_SECONDS)
+
+    def usage(self, name: str) -> pb.Usage:
+        """Returns what the model calls of a job or an episode took. Raises NotFound."""
+        return self._stub.GetUsage(pb.GetUsageRequest(name=name), timeout=CALL_SECONDS)
+
+
+def file_digest(path: Path, progress: Callable[[float, float], None] = lambda _done, _total: None) -> str:
+    """Returns the SHA-256 of a file as 64 hexadecimal digits. Raises NotFound when it cannot be read."""
+    digest = hashlib.sha256()
+    done = 0
+    try:
+        total = path.stat().st_size
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                done += len(chunk)
+                progress(done, max(total, done))
+    except OSError as error:
+        raise errors.NotFound(f"{path} cannot be read: {error.strerror}", reason="FILE_UNREADABLE") from None
+    return digest.hexdigest()
+
+
+def video_name(digest: str) -> str:
+    """Returns the resource name of the video with a digest."""
+    return str(VideoName(digest))
+
+
+def put_file(uri: str, path: Path) -> None:
+    """Puts a file where the server wants it. Raises FailedPrecondition when this machine cannot reach that place.
+
+    A `file:` URI gets a hard link, or a symbolic link where the file system allows no hard one, so that a video of any
+    size costs nothing.
+    """
+    parts = urlsplit(uri)
+    target = Path(unquote(parts.path))
+    if parts.scheme != "file" or not target.parent.is_dir():
+        raise errors.FailedPrecondition(
+            f"the server wants the video at {uri}, which this machine cannot write to; "
+            "run the command on the server's machine, or leave out --server",
+            reason="UPLOAD_UNREACHABLE",
+        )
+    source = path.resolve()
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
+    try:
+        try:
+            os.link(source, temporary)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            temporary.symlink_to(source)
+        temporary.replace(target)
+    except OSError as error:
+        kind = errors.StorageFull if error.errno in {errno.ENOSPC, errno.EDQUOT} else errors.StorageUnavailable
+        raise kind(f"cannot write {target}: {error.strerror}") from None
+    finally:
+        # Renaming one link of a file onto another does nothing, and leaves the first.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _shown_name(path: Path) -> str:
+    return path.name.encode(errors="replace").decode()[:255]

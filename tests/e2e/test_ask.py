@@ -1,0 +1,112 @@
+"""`longvideo ask` on the embedded stack, with scripted models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from client import cli
+from longvideo.testing import ScriptedModelServer
+from tests.e2e.conftest import Run, Script, flags
+from tests.media import cut, make_video
+
+
+def test_a_question_is_answered(run: Run, talk: Path, models: ScriptedModelServer) -> None:
+    """The whole path works: index, captions, rounds, answer, evidence, usage."""
+    ran = run("ask", talk, "Which number?", "--json", *flags(models))
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    assert document["answer"] == "It is 42."
+    assert [step["action"]["type"] for step in document["rounds"]] == ["get_caption", "video_qa", "answer"]
+    assert document["rounds"][1]["observation"].endswith("The number 42.</information>")
+    assert [item["path"] for item in document["evidence"]] == [[2, 4], [2, 4, 1]]
+    assert {row["role"]: row["calls"] for row in document["usage"]} == {"reason": 3, "caption": 5, "qa": 1}
+    assert 0 < document["coverage"]["inspected"] < document["coverage"]["opened"] < 0.1
+    assert document["video"]["frame_count"] == 80
+
+
+def test_captions_are_made_once(run: Run, talk: Path, models: ScriptedModelServer, script: Script) -> None:
+    """A second question, from another process's point of view, pays for no caption again."""
+    run("ask", talk, "Which number?", *flags(models))
+    before = script.calls
+    ran = run("ask", talk, "And again?", *flags(models))
+    assert "4 high-level captions, all known already" in ran.out
+    assert script.calls - before == 4
+
+
+def test_multiple_choice_gives_the_letter(run: Run, talk: Path, models: ScriptedModelServer, script: Script) -> None:
+    """The chosen option is printed, and the letter is in the document."""
+    script.steps = ["<think>easy</think><answer>The answer is B</answer>"]
+    options = ["--option", "A. 41", "--option", "B. 42"]
+    ran = run("ask", talk, "Which?", *options, "--json", *flags(models))
+    assert json.loads(ran.out)["choice"] == "B"
+    assert run("ask", talk, "Which?", *options, "--quiet", *flags(models)).out == "B\n"
+
+
+def test_rounds_can_run_out(run: Run, talk: Path, models: ScriptedModelServer, script: Script) -> None:
+    """An episode that never answers ends with exit code 1 and the way on."""
+    script.steps = [script.steps[0]]
+    ran = run("ask", talk, "Which?", "--max-rounds", "2", *flags(models))
+    assert ran.code == 1
+    assert "No answer" in ran.out
+
+
+def test_useless_replies_end_with_their_reason(
+    run: Run, talk: Path, models: ScriptedModelServer, script: Script
+) -> None:
+    """A reasoner that never follows the protocol ends the question with exit code 1."""
+    script.steps = ["I have no idea."]
+    ran = run("ask", talk, "Which?", *flags(models))
+    assert ran.code == 1
+    assert "No answer" in ran.out
+
+
+def test_a_truncated_file_is_used_as_far_as_it_goes(
+    run: Run, talk: Path, tmp_path: Path, models: ScriptedModelServer
+) -> None:
+    """A file that ends too early is used, with a warning that says how much of it can be read."""
+    video = cut(make_video(tmp_path / "short.mkv", seconds=8, fps=10, gop=5), 0.6)
+    ran = run("ask", video, "Which?", *flags(models))
+    assert ran.code == 0, ran.err
+    assert ran.err == "Warning: The file is truncated: 4.4 s of 8.0 s can be read.\n"
+
+
+def test_the_tree_is_shown_and_built(run: Run, talk: Path, models: ScriptedModelServer, script: Script) -> None:
+    """A build makes the missing captions, goes on where it stopped, and the tree shows them."""
+    run("ask", talk, "Which number?", *flags(models))
+    built = run("tree", "build", talk, "--level", "medium", *flags(models))
+    assert "20 of 20 known, 15 made now with 15 calls" in built.out
+    calls = script.calls
+    assert "0 made now" in run("tree", "build", talk, "--level", "medium", *flags(models)).out
+    assert script.calls == calls
+    shown = run("tree", "show", talk, "2", *flags(models))
+    assert "(2,4) 0:03.5–0:04.0  A grid of cells." in shown.out
+
+
+def test_jobs_wait_for_somebody_to_work_on_them(run: Run, talk: Path, models: ScriptedModelServer) -> None:
+    """Without a server a submitted job waits, and watching it carries it out."""
+    name = run("jobs", "submit", talk, "Which number?").out.strip()
+    assert "pending" in run("jobs", "list").out
+    watched = run("jobs", "watch", name, *flags(models))
+    assert (watched.code, "Answer    It is 42." in watched.out) == (0, True)
+    assert "succeeded" in run("jobs", "show", name).out
+
+
+def test_a_job_can_be_cancelled_before_it_starts(run: Run, talk: Path, models: ScriptedModelServer) -> None:
+    """A cancelled job ends without an answer, and nobody works on it."""
+    name = run("jobs", "submit", talk, "Which number?").out.strip()
+    assert "cancelled" in run("jobs", "cancel", name).out
+    assert run("jobs", "watch", name, *flags(models)).code == 1
+    assert models.requests == []
+
+
+def test_imported_prompts_are_used(run: Run, talk: Path, tmp_path: Path, models: ScriptedModelServer) -> None:
+    """A checkpoint's own prompts, imported from its script, reach the models."""
+    source = tmp_path / "theirs.py"
+    names = ("SYSTEM_PROMPT", "VIDEO_QA_SYSTEM_PROMPT", "CAPTION_SYSTEM_PROMPT", "CAPTION_SYSTEM_PROMPT_LOW")
+    source.write_text("\n".join(f"{name} = 'their own {name}'" for name in names))
+    pack = tmp_path / "theirs.toml"
+    assert cli.run(["prompts", "import", str(source), "-o", str(pack)]) == 0
+    assert run("ask", talk, "Which number?", "--prompts", pack, *flags(models)).code == 0
+    system = {request["messages"][0]["content"] for request in models.requests}
+    assert "their own SYSTEM_PROMPT" in system
