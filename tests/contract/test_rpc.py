@@ -68,7 +68,10 @@ def raises(error: Exception) -> Callable[[Any], Any]:
     return behave
 
 
-@pytest.mark.parametrize("cls", sorted(errors.all_errors(), key=lambda cls: cls.__name__))
+TREE = [cls for cls in errors.all_errors() if cls.__module__ == errors.__name__]
+
+
+@pytest.mark.parametrize("cls", TREE, ids=lambda cls: cls.__name__)
 def test_every_error_crosses_the_wire(call: Callable[..., Any], cls: type[errors.LongVideoError]) -> None:
     """The caller catches the class that the callee raised, with its message, reason and metadata."""
     with pytest.raises(errors.LongVideoError) as caught:
@@ -77,6 +80,18 @@ def test_every_error_crosses_the_wire(call: Callable[..., Any], cls: type[errors
     assert type(caught.value) is cls
     assert (caught.value.message, caught.value.reason) == ("field is 3; use 4", "SOME_REASON")
     assert caught.value.metadata == {"field": "field"}
+
+
+def test_an_error_of_one_part_comes_as_what_all_know(call: Callable[..., Any]) -> None:
+    """A class that only the callee has is caught as the nearest class that its code says."""
+
+    class Elsewhere(errors.NotFound):
+        pass
+
+    with pytest.raises(errors.NotFound, match="gone") as caught:
+        call(raises(Elsewhere("gone", reason="LONG_GONE")))
+
+    assert caught.value.reason == "LONG_GONE"
 
 
 def test_calls_made_before_a_failure_travel_with_it(call: Callable[..., Any]) -> None:
@@ -101,12 +116,13 @@ def test_a_defect_is_internal_and_hides_its_traceback(call: Callable[..., Any]) 
     assert "secret" not in str(caught.value)
 
 
-def test_deadlines_shrink(call: Callable[..., Any]) -> None:
-    """The callee sees a deadline a little before its caller's."""
-    seen: list[float] = []
-    call(lambda context: seen.append(rpc.deadline(context) - time.monotonic()), timeout=10)
+@pytest.mark.parametrize("seconds", [1.0, 1.234, 9.99, 10.0, 99.9, 1001.0, 3599.0])
+def test_deadlines_shrink(call: Callable[..., Any], seconds: float) -> None:
+    """The callee must be done before its caller gives up, however gRPC rounds the deadline on its way."""
+    left: list[float] = []
+    call(lambda context: left.append(rpc.deadline(context) - time.monotonic()), timeout=seconds)
 
-    assert 5 < seen[0] <= 10 - rpc.HOP_SECONDS
+    assert seconds / 2 < left[0] < seconds - rpc.HOP_SECONDS / 2
 
 
 def test_a_caller_without_a_deadline_gets_one(call: Callable[..., Any]) -> None:
@@ -114,7 +130,7 @@ def test_a_caller_without_a_deadline_gets_one(call: Callable[..., Any]) -> None:
     seen: list[float] = []
     call(lambda context: seen.append(rpc.deadline(context) - time.monotonic()))
 
-    assert 3590 < seen[0] <= 3600
+    assert 3500 < seen[0] <= 3600
 
 
 def test_a_deadline_that_passes_is_told_apart(call: Callable[..., Any]) -> None:
