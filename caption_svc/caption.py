@@ -25,6 +25,7 @@ from longvideo.segments import LEVELS, Segment
 from longvideo.storage import ObjectStore, caption_key, caption_prefix
 from longvideo.subtitles import Subtitles
 from longvideo.usage import Call
+from longvideo.video import FrameSelection
 
 SamplingName = Literal["trained", "light"]
 
@@ -70,7 +71,11 @@ class CaptionRequest:
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption as it is stored. Times in seconds since the first frame, `create_time` since the epoch."""
+    """A caption as it is stored. Times in seconds since the first frame, `create_time` since the epoch.
+
+    Of its frames, `moved_frame_count` are keyframes that stand in for frames nearby, `mean_move` and at most `max_move`
+    seconds away.
+    """
 
     segment: Segment
     start: float
@@ -81,6 +86,9 @@ class Caption:
     create_time: float
     requester: str
     calls: tuple[Call, ...]
+    moved_frame_count: int = 0
+    mean_move: float = 0.0
+    max_move: float = 0.0
 
     def to_bytes(self, **more: str) -> bytes:
         """Returns the caption for storage; `more` is kept with it for people who look."""
@@ -102,6 +110,9 @@ class Caption:
                 create_time=float(document["create_time"]),
                 requester=str(document["requester"]),
                 calls=tuple(Call(**call) for call in document["calls"]),
+                moved_frame_count=int(document["moved_frame_count"]),
+                mean_move=float(document["mean_move"]),
+                max_move=float(document["max_move"]),
             )
         except (ValueError, KeyError, TypeError, LongVideoError):
             return None
@@ -128,6 +139,7 @@ class Captioner:
         pack: PromptPack,
         *,
         sampling: SamplingName = "trained",
+        frame_selection: FrameSelection = "keyframe",
     ) -> None:
         """Makes a captioner.
 
@@ -138,6 +150,8 @@ class Captioner:
             endpoints: What the client calls: where all of them name their model, no server is asked for it.
             pack: The words that the model is given.
             sampling: Used for requests that name none.
+            frame_selection: Whether high and medium captions, whose frames lie seconds apart, may take keyframes nearby
+                instead. Low captions, where a moment counts, never do.
         """
         self._store = store
         self._library = library
@@ -145,6 +159,7 @@ class Captioner:
         self._endpoints = [endpoint for endpoint in endpoints if "caption" in endpoint.roles]
         self._pack = pack
         self._sampling = sampling
+        self._selection: FrameSelection = frame_selection
         self._flights = Flights()
 
     def caption(
@@ -186,6 +201,7 @@ class Captioner:
         subtitles = request.subtitles.rpartition("/")[2]
         depends = {
             "format": FORMAT,
+            "frame_selection": self._selection,
             "model": self._model(request.pool),
             "prompts": self._pack.digest_of(*_TEMPLATES),
             "sampling": {"name": name, **asdict(SAMPLINGS[name])},
@@ -246,7 +262,8 @@ class Captioner:
         model = self._client.describe(request.pool)
         system = self._system(clip.segment, words, sampling.frames[level])
         room = Room(model.context_length, max_tokens, system + heading, model.model)
-        shown = view(clip, cues, sampling.frames[level], LONGEST_SIDES[level], room)
+        selection: FrameSelection = "exact" if clip.segment.level == LEVELS else self._selection
+        shown = view(clip, cues, sampling.frames[level], LONGEST_SIDES[level], room, selection=selection)
         frames = self._library.frames(clip, shown.frames, shown.longest_side, wanted.slice)
         messages: list[dict[str, Any]] = [
             {"role": "system", "content": system},
@@ -273,6 +290,9 @@ class Captioner:
             create_time=time.time(),
             requester=request.requester,
             calls=calls,
+            moved_frame_count=shown.samples.moved,
+            mean_move=shown.samples.mean_move,
+            max_move=shown.samples.max_move,
         )
 
     def _system(self, segment: Segment, words: int, frames: int) -> str:

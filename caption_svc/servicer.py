@@ -81,7 +81,10 @@ def _to_proto(caption: Caption) -> types_pb2.Caption:
         text=caption.text,
         frame_count=caption.frame_count,
         model=caption.model,
+        moved_frame_count=caption.moved_frame_count,
     )
+    message.mean_move.FromNanoseconds(round(caption.mean_move * 1e9))
+    message.max_move.FromNanoseconds(round(caption.max_move * 1e9))
     message.segment.start_offset.FromNanoseconds(round(caption.start * 1e9))
     message.segment.end_offset.FromNanoseconds(round(caption.end * 1e9))
     message.create_time.FromNanoseconds(round(caption.create_time * 1e9))

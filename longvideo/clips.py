@@ -8,8 +8,6 @@ from __future__ import annotations
 import base64
 import bisect
 import re
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -17,23 +15,21 @@ from typing import Any, TypeVar
 import numpy as np
 
 from longvideo import tokens
+from longvideo.cache import CACHE_BYTES, ByteCache
 from longvideo.errors import BadMedia, InvalidArgument, NotFound
 from longvideo.resources import SubtitlesName, VideoName
 from longvideo.segments import MAX_WIDTH, MIN_WIDTH, Segment, Span, Tree, sample
 from longvideo.storage import ObjectStore, index_key, source_key, subtitles_key
 from longvideo.subtitles import Cue, Subtitles
-from longvideo.video import Frame, VideoIndex, read_frames
+from longvideo.video import Frame, FrameSelection, Samples, VideoIndex, choose_frames, read_frames
 
 Part = dict[str, Any]
 
-# An hour of video takes about 4 MB of index, and a process works on few videos at a time.
-CACHE_BYTES = 128 * 1024 * 1024
+# What a picture takes in memory besides its bytes.
+_FRAME_OVERHEAD_BYTES = 500
 
 # Below this, nothing in a frame can be recognised, and the method never goes there (arXiv 2602.20913: 512 / sqrt(k)).
 MIN_SIDE = 140
-
-# Two cores decode this many frames, far apart, in a second or two.
-_FRAMES_AT_ONCE = 16
 
 # Tokens for what cannot be counted beforehand: the chat template, and a server's own additions.
 _SPARE_TOKENS = 128
@@ -62,13 +58,15 @@ _Loaded = TypeVar("_Loaded", VideoIndex, Subtitles)
 
 
 class Library:
-    """The stored videos, by name. Keeps the indexes and subtitles used last in memory. Threads share it."""
+    """The stored videos, by name. Threads share it.
+
+    Indexes, subtitles and decoded pictures that were used last stay in memory, together at most `cache_bytes`: what is
+    asked about a clip a second time, or about its neighbour, reads and decodes nothing twice.
+    """
 
     def __init__(self, store: ObjectStore, *, cache_bytes: int = CACHE_BYTES) -> None:
         self._store = store
-        self._room = cache_bytes
-        self._kept: OrderedDict[str, tuple[VideoIndex | Subtitles, int]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._cache = ByteCache(cache_bytes)
 
     def index(self, video: VideoName) -> VideoIndex:
         """Returns a video's index. Raises NotFound, and BadIndex when it has to be built again."""
@@ -117,43 +115,39 @@ class Library:
     def frames(
         self, clip: Clip, frames: Sequence[int], longest_side: int, check: Callable[[], object] = lambda: None
     ) -> list[Frame]:
-        """Reads frames of a clip. Damaged ones are left out.
+        """Returns frames of a clip, those that were read before from memory. Damaged ones are left out.
 
-        Decoding can take seconds; `check` is called every now and then, and may raise to end it. Raises what
-        `longvideo.video.read_frames` does.
+        Decoding can take seconds; `check` is called every now and then, from several threads, and may raise to end it.
+        Raises what `longvideo.video.read_frames` does.
         """
-        found: list[Frame] = []
-        damage: BadMedia | None = None
-        with self._store.open(source_key(clip.video.video_id)) as source:
-            for start in range(0, len(frames), _FRAMES_AT_ONCE):
-                check()
+        keys = {frame: (clip.video.video_id, clip.index.version, longest_side, frame) for frame in frames}
+        found: dict[int, Frame] = {frame: kept for frame, key in keys.items() if (kept := self._cache.get(key))}
+        missing = [frame for frame in keys if frame not in found]
+        if missing:
+            with self._store.open(source_key(clip.video.video_id)) as source:
                 try:
-                    found += read_frames(source, clip.index, frames[start : start + _FRAMES_AT_ONCE], longest_side)
-                except BadMedia as error:
-                    damage = error
-        if damage is not None and not found:
-            raise damage
-        return found
+                    read = read_frames(source, clip.index, missing, longest_side, check=check)
+                except BadMedia:
+                    if not found:
+                        raise
+                    read = []
+            for frame in read:
+                found[frame.index] = frame
+                self._cache.put(keys[frame.index], frame, len(frame.jpeg) + _FRAME_OVERHEAD_BYTES)
+        return [found[frame] for frame in frames if frame in found]
 
     def _load(
         self, key: str, read: Callable[[bytes], _Loaded], measure: Callable[[_Loaded], int], missing: str
     ) -> _Loaded:
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                kept: Any = self._kept[key][0]
-                return kept  # type: ignore[no-any-return]  # a key always holds what its own `read` made
+        kept: _Loaded | None = self._cache.get(key)
+        if kept is not None:
+            return kept
         try:
             data = self._store.get(key)
         except NotFound as error:
             raise NotFound(missing, key=key) from error
         loaded = read(data)
-        size = measure(loaded)
-        if size <= self._room:
-            with self._lock:
-                self._kept[key] = (loaded, size)
-                while sum(kept_size for _, kept_size in self._kept.values()) > self._room:
-                    self._kept.popitem(last=False)
+        self._cache.put(key, loaded, measure(loaded))
         return loaded
 
 
@@ -173,10 +167,15 @@ class View:
     `note` tells the model what was left out, if anything was.
     """
 
-    frames: tuple[int, ...]
+    samples: Samples
     longest_side: int
     cues: tuple[Cue, ...]
     note: str = ""
+
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """The frames to show."""
+        return self.samples.frames
 
 
 @dataclass(frozen=True)
@@ -204,35 +203,49 @@ class Room:
         return tokens.image_rule(self.model)
 
 
-def view(clip: Clip, cues: Sequence[Cue], frame_count: int, longest_side: int, room: Room) -> View:
+def view(
+    clip: Clip,
+    cues: Sequence[Cue],
+    frame_count: int,
+    longest_side: int,
+    room: Room,
+    *,
+    selection: FrameSelection = "exact",
+) -> View:
     """Returns the best view of a clip that fits: at most `frame_count` frames, at most `longest_side` pixels.
+
+    `selection` says whether a frame may be stood in for by a keyframe close by.
 
     What gives way, in this order: cues between the same two frames are joined under one time; frames shrink, down to
     140 pixels; cues over four frames are joined; there are fewer frames, down to half; subtitles are thinned out
     evenly; frames shrink further; and at last there are fewer still. So words go late: they say more than most frames.
     Raises InvalidArgument when not even one frame fits.
     """
-    whole = View(tuple(sample(clip.span, frame_count)), longest_side, tuple(cues))
+
+    def chosen(count: int) -> Samples:
+        return choose_frames(clip.index, clip.span, count, selection)
+
+    whole = View(chosen(frame_count), longest_side, tuple(cues))
     if _tokens(clip, whole, room) <= room.left:
         return whole
     floor = min(longest_side, MIN_SIDE)
     for eighths in (8, 7, 6, 5, 4):
-        frames = tuple(sample(clip.span, max(1, len(whole.frames) * eighths // 8)))
+        samples = chosen(max(1, len(whole.frames) * eighths // 8))
         for apart in (1, 4):
-            least = View(frames, floor, _joined(clip, frames[::apart], cues))
+            least = View(samples, floor, _joined(clip, samples.frames[::apart], cues))
             if _tokens(clip, least, room) <= room.left:
                 return _shrunk(clip, replace(least, longest_side=longest_side), room)
     while True:
-        least = _shrunk(clip, _thinned(clip, View(frames, floor, ()), cues, room), room)
+        least = _shrunk(clip, _thinned(clip, View(samples, floor, ()), cues, room), room)
         if _tokens(clip, least, room) <= room.left:
             return least
-        if len(frames) == 1:
+        if len(samples.frames) == 1:
             raise InvalidArgument(
                 f"the model's context of {room.context_length} tokens has no room for a single frame; use a model with "
                 "a longer one",
                 reason="CONTEXT_TOO_SHORT",
             )
-        frames = tuple(sample(clip.span, len(frames) // 2))
+        samples = chosen(len(samples.frames) // 2)
 
 
 def content(frames: Sequence[Frame], cues: Sequence[Cue], note: str = "") -> list[Part]:

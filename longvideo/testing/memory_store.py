@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,6 +26,9 @@ class MemorySource:
     def read(self, offset: int, length: int) -> bytes:
         """Returns `length` bytes from `offset`, fewer only at the end."""
         return self._data[offset : offset + max(0, length)]
+
+    def prefetch(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Does nothing: everything is here."""
 
     def close(self) -> None:
         """Does nothing: the bytes go when nobody has them any more."""

@@ -288,12 +288,20 @@ class Caption(_message.Message):
     FRAME_COUNT_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    MOVED_FRAME_COUNT_FIELD_NUMBER: _builtins.int
+    MEAN_MOVE_FIELD_NUMBER: _builtins.int
+    MAX_MOVE_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """The words, without any tags."""
     frame_count: _builtins.int
     """How many frames the model was shown."""
     model: _builtins.str
     """The model that wrote the caption, as its server calls it."""
+    moved_frame_count: _builtins.int
+    """How many of the frames are keyframes that stand in for a frame nearby. High
+    and medium captions may take them, because they cost the least to decode;
+    the times that the model was given are the frames' own.
+    """
     @_builtins.property
     def segment(self) -> Global___Segment:
         """The segment, with its times."""
@@ -301,6 +309,16 @@ class Caption(_message.Message):
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the caption was made."""
+
+    @_builtins.property
+    def mean_move(self) -> _duration_pb2.Duration:
+        """How far, on average, those keyframes lie from the frames that they stand in
+        for.
+        """
+
+    @_builtins.property
+    def max_move(self) -> _duration_pb2.Duration:
+        """How far at most: a quarter of the distance between two frames."""
 
     def __init__(
         self,
@@ -310,10 +328,13 @@ class Caption(_message.Message):
         frame_count: _builtins.int = ...,
         model: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        moved_frame_count: _builtins.int = ...,
+        mean_move: _duration_pb2.Duration | None = ...,
+        max_move: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "segment", b"segment"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "max_move", b"max_move", "mean_move", b"mean_move", "segment", b"segment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "frame_count", b"frame_count", "model", b"model", "segment", b"segment", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "frame_count", b"frame_count", "max_move", b"max_move", "mean_move", b"mean_move", "model", b"model", "moved_frame_count", b"moved_frame_count", "segment", b"segment", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import cast
@@ -55,11 +55,13 @@ def read_frames(
     longest_side: int,
     *,
     deadline: float | None = None,
+    check: Callable[[], object] = lambda: None,
 ) -> list[Frame]:
     """Returns the frames with the given indexes, in the order asked, as JPEGs.
 
     Pictures are scaled down to `longest_side` pixels, never up. Frames that are damaged are left out. `deadline`, on
-    the clock of `time.monotonic`, ends the work early. Raises InvalidArgument for an index outside the video,
+    the clock of `time.monotonic`, ends the work early, and so does whatever `check` raises; it is called often, from
+    several threads. Raises InvalidArgument for an index outside the video,
     VideoChanged when the source is not the one that was indexed, DeadlineExceeded, and BadMedia with MEDIA_DAMAGED
     when none of the frames can be decoded.
     """
@@ -68,11 +70,12 @@ def read_frames(
         return []
     size = fit(index.width, index.height, longest_side)
     plan = _Plan(index)
-    packets = _Hurried(open_packets(source, index), math.inf if deadline is None else deadline, source.name)
+    packets = _Hurried(open_packets(source, index), math.inf if deadline is None else deadline, check, source.name)
     jpegs: dict[int, bytes] = {}
     missing = set(frames)
     for back in range(MAX_TRIES):
         groups = plan.groups(missing, back)
+        packets.expect([_needed(index, group) for group in groups])
         for found in _decode_all(index, packets, groups, size):
             jpegs |= found
         missing = {frame for frame in missing if frame not in jpegs and plan.can_go_back(frame, back + 1)}
@@ -87,16 +90,21 @@ def read_frames(
 
 
 class _Hurried:
-    """Passes packets on until the deadline. Raises DeadlineExceeded."""
+    """Passes packets on until the deadline. Raises DeadlineExceeded, and what the check raises."""
 
-    def __init__(self, packets: PacketReader, deadline: float, name: str) -> None:
+    def __init__(self, packets: PacketReader, deadline: float, check: Callable[[], object], name: str) -> None:
         self.sequential = packets.sequential
         self._packets = packets
         self._deadline = deadline
+        self._check = check
         self._name = name
+
+    def expect(self, runs: Sequence[Sequence[int]]) -> None:
+        self._packets.expect(runs)
 
     def read(self, numbers: Sequence[int]) -> Iterator[tuple[int, bytes | memoryview]]:
         for item in self._packets.read(numbers):
+            self._check()
             if time.monotonic() > self._deadline:
                 raise DeadlineExceeded(f"there was no time left to decode the frames of {self._name}; allow more")
             yield item

@@ -27,6 +27,10 @@ class PacketReader(Protocol):
 
     sequential: bool
 
+    def expect(self, runs: Sequence[Sequence[int]]) -> None:
+        """Says what `read` will be called with, in about this order."""
+        ...
+
     def read(self, numbers: Sequence[int]) -> Iterator[tuple[int, bytes | memoryview]]:
         """Yields (number, bytes) for each of the ascending numbers."""
         ...
@@ -51,18 +55,26 @@ class DirectPackets:
         self._skips = index.packet_skips
         self._sizes = index.packet_sizes
 
+    def expect(self, runs: Sequence[Sequence[int]]) -> None:
+        """Lets the source fetch what `read` will be called with, many ranges at once."""
+        self._source.prefetch([self._range(batch) for numbers in runs for batch in self._batches(numbers)])
+
     def read(self, numbers: Sequence[int]) -> Iterator[tuple[int, bytes | memoryview]]:
         """Yields (number, bytes) for each of the ascending numbers. Raises VideoChanged, StorageUnavailable."""
         for batch in self._batches(numbers):
-            start = min(int(self._offsets[n]) for n in batch)
-            end = max(int(self._offsets[n] + self._extents[n]) for n in batch)
-            data = memoryview(self._source.read(start, end - start))
-            if len(data) < end - start:
+            start, length = self._range(batch)
+            data = memoryview(self._source.read(start, length))
+            if len(data) < length:
                 raise VideoChanged(f"{self._source.name} is shorter than when it was indexed; add the video again")
             for number in batch:
                 at = int(self._offsets[number]) - start
                 part = data[at : at + int(self._extents[number])]
                 yield number, self._addressing.extract(part, int(self._skips[number]), int(self._sizes[number]))
+
+    def _range(self, batch: Sequence[int]) -> tuple[int, int]:
+        """Returns the offset and the length of the one read that covers the packets."""
+        start = min(int(self._offsets[n]) for n in batch)
+        return start, max(int(self._offsets[n] + self._extents[n]) for n in batch) - start
 
     def _batches(self, numbers: Sequence[int]) -> Iterator[list[int]]:
         batch: list[int] = []
@@ -94,6 +106,9 @@ class DemuxedPackets:
         self._source = source
         self._packets: Iterator[bytes] = iter(())
         self._next = 0
+
+    def expect(self, runs: Sequence[Sequence[int]]) -> None:
+        """Does nothing: a demultiplexer finds its own way."""
 
     def read(self, numbers: Sequence[int]) -> Iterator[tuple[int, bytes | memoryview]]:
         """Yields (number, bytes) for each of the ascending numbers. Raises BadMedia, VideoChanged."""

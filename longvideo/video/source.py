@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import stat
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -33,6 +35,14 @@ class ByteSource(Protocol):
 
     def read(self, offset: int, length: int) -> bytes:
         """Returns `length` bytes from `offset`, fewer only at the end. Raises VideoChanged, StorageUnavailable."""
+        ...
+
+    def prefetch(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Says which ranges, as (offset, length), will be read next, in about this order.
+
+        A source that is far away fetches them ahead, several at once. Nothing is promised: ranges may be read in
+        another order, not at all, and without having been announced.
+        """
         ...
 
     def close(self) -> None:
@@ -93,6 +103,13 @@ class FileSource:
         except OSError as error:
             raise StorageUnavailable(f"{self._path} cannot be read: {error.strerror}; check the disk") from error
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def prefetch(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Asks the kernel to read the ranges from disk, as far as it likes."""
+        if hasattr(os, "posix_fadvise"):
+            for offset, length in ranges:
+                with contextlib.suppress(OSError):
+                    os.posix_fadvise(self._fd, offset, length, os.POSIX_FADV_WILLNEED)
 
     def close(self) -> None:
         """Closes the file. Closing twice is allowed."""

@@ -29,7 +29,9 @@ from longvideo.subtitles import Cue
 from longvideo.testing import Reply, ScriptedModelServer
 from longvideo.v1 import caption_pb2, types_pb2
 from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
+from longvideo.video import FrameSelection
 from tests.contract.library import FRAMES, VIDEO, add_film, add_subtitles, film, parts, pictures
+from tests.media import make_video
 
 WIDTH = 2
 TREE = Tree(FRAMES, WIDTH)
@@ -86,10 +88,19 @@ class Service:
         name: str = "",
         pack: PromptPack | None = None,
         sampling: SamplingName = "trained",
+        frame_selection: FrameSelection = "keyframe",
     ) -> None:
         endpoints = [Endpoint(url=url, model=name, roles=frozenset(["caption"]))]
         self.client = ModelClient("caption", endpoints, max_attempts=2)
-        captioner = Captioner(store, Library(store), self.client, endpoints, pack or load_pack(), sampling=sampling)
+        captioner = Captioner(
+            store,
+            Library(store),
+            self.client,
+            endpoints,
+            pack or load_pack(),
+            sampling=sampling,
+            frame_selection=frame_selection,
+        )
         self.server = rpc.serve([registration(CaptionServicer(captioner))])
         self.channel: grpc.Channel = rpc.connect(self.server.address)
         self.stub = CaptionServiceStub(self.channel)
@@ -162,6 +173,30 @@ def test_sampling(service: Service, model: Model, path: tuple[int, ...], samplin
     assert pictures(request) == sample(TREE.span(_segment(*path)), count)
     assert f"{words} words" in request["messages"][0]["content"]
     assert request["max_tokens"] >= 2 * words
+
+
+def test_keyframes_stand_in(tmp_path: Path, model: Model) -> None:
+    """High and medium captions are shown keyframes near their samples, with their own times, and say how near."""
+    store = DirectoryStore(tmp_path / "data")
+    add_film(store, make_video(tmp_path / "long.mp4", seconds=100, fps=20, gop=3, width=80, height=48))
+    tree = Tree(2000, WIDTH)
+    exact = {path: sample(tree.span(_segment(*path)), count) for path, count in (((1,), 128), ((1, 1, 1), 32))}
+    with Service(store, model.server.url) as service:
+        caption = service.caption(1).caption
+        shown = pictures(model.server.requests[-1])
+        assert [number % 3 for number in shown] == [0] * 128
+        times = [f"[{number / 20:.2f}s]" for number in shown]
+        assert [part for part in parts(model.server.requests[-1]) if part in times] == times
+        moves = [abs(new - old) / 20 for new, old in zip(shown, exact[1,], strict=True) if new != old]
+        assert caption.moved_frame_count == len(moves)
+        assert caption.mean_move.ToTimedelta().total_seconds() == pytest.approx(sum(moves) / len(moves), abs=1e-6)
+        assert caption.max_move.ToTimedelta().total_seconds() == pytest.approx(max(moves), abs=1e-6) == 0.05
+        low = service.caption(1, 1, 1).caption
+        assert pictures(model.server.requests[-1]) == exact[1, 1, 1]
+        assert (low.moved_frame_count, low.HasField("max_move")) == (0, True)
+    with Service(store, model.server.url, frame_selection="exact") as service:
+        assert service.caption(1).caption.moved_frame_count == 0
+        assert pictures(model.server.requests[-1]) == exact[1,]
 
 
 def test_longest_sides() -> None:
@@ -334,6 +369,7 @@ def test_everything_a_caption_depends_on(store: ObjectStore, model: Model) -> No
     assert calls(Service(store, url, pack=changed(caption_system="Other words."))) == 1
     assert calls(Service(store, url, sampling="light")) == 1
     assert calls(Service(store, url), sampling=types_pb2.SAMPLING_LIGHT) == 0
+    assert calls(Service(store, url, frame_selection="exact")) == 1
     assert calls(Service(store, url), subtitles=name) == 1
     assert calls(Service(store, url), tree_width=3) == 1
 

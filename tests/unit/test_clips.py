@@ -17,7 +17,7 @@ from longvideo.clips import Clip, Library, Room, View, content, span_times, view
 from longvideo.errors import InvalidArgument, NotFound
 from longvideo.resources import SubtitlesName, VideoName
 from longvideo.segments import Segment, Span, Tree
-from longvideo.storage import subtitles_key
+from longvideo.storage import source_key, subtitles_key
 from longvideo.subtitles import Cue, Subtitles
 from longvideo.testing import MemoryStore
 from longvideo.video import FileSource, Frame, VideoIndex, build_index
@@ -185,3 +185,29 @@ def test_the_library_keeps_what_it_read() -> None:
     assert library.subtitles(names[1]).cues[0].start == 1
     with pytest.raises(NotFound, match=str(names[0])):
         library.subtitles(names[0])
+
+
+def test_pictures_are_decoded_once() -> None:
+    """Frames that were read before come from memory, alone or beside new ones; other sizes and full caches do not."""
+    store = MemoryStore()
+    with tempfile.TemporaryDirectory() as directory:
+        path = make_video(Path(directory) / "film.mp4", seconds=1)
+        store.add_file(source_key(VIDEO.video_id), path)
+        with FileSource(path) as file:
+            indexed_file = build_index(file)
+    with store.open(source_key(VIDEO.video_id)) as source:
+        stored = dataclasses.replace(indexed_file, version=source.version)
+    shown = clip(stored, (1,), 2)
+    library, forgetful = Library(store), Library(store, cache_bytes=0)
+    first = library.frames(shown, [3, 1, 9], 100)
+    assert [frame.index for frame in first] == [3, 1, 9]
+    assert forgetful.frames(shown, [3, 1, 9], 100) == first
+    together = library.frames(shown, [1, 2, 3], 100)
+    store.delete(source_key(VIDEO.video_id))
+    assert library.frames(shown, [1, 2, 3], 100) == together
+    assert together[2] is first[0]
+    for use in (lambda: library.frames(shown, [4], 100), lambda: library.frames(shown, [3], 50)):
+        with pytest.raises(NotFound):
+            use()
+    with pytest.raises(NotFound):
+        forgetful.frames(shown, [3], 100)
