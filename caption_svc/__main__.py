@@ -16,14 +16,15 @@ from longvideo.storage import open_store
 def start() -> rpc.Server:
     """Starts the service as the settings say."""
     configured = settings.load()
-    store = open_store(configured.data_dir)
+    store = open_store(configured.data_dir, configured.object_store, configured.s3_keys())
     captioner = Captioner(
         store,
-        Library(store),
+        Library(store, cache_bytes=configured.cache_bytes),
         ModelClient("caption", configured.endpoints),
         configured.endpoints,
         load_pack(configured.prompt_pack),
         sampling=configured.sampling,
+        frame_selection=configured.frame_selection,
     )
     return rpc.serve([registration(CaptionServicer(captioner))], configured.caption_address)
 

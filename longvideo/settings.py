@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from longvideo.cache import CACHE_BYTES
 from longvideo.errors import BadSettings
 from longvideo.inference import Endpoint
 from longvideo.segments import DEFAULT_MIN_WIDTH, MAX_WIDTH, MIN_WIDTH
@@ -38,6 +39,22 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(default_factory=_default_data_dir)
     """Where videos, captions and the database are kept."""
+
+    object_store: str = ""
+    """Where videos and captions are kept instead, `s3://bucket/prefix?endpoint=https://host:9000&region=eu-west-1`.
+
+    Without an endpoint that is AWS. The credentials are `LONGVIDEO_S3_ACCESS_KEY` and `LONGVIDEO_S3_SECRET_KEY`, and
+    for temporary ones `LONGVIDEO_S3_SESSION_TOKEN`; without them requests are not signed.
+    """
+
+    s3_access_key: SecretStr | None = None
+    """The access key of the object store."""
+
+    s3_secret_key: SecretStr | None = None
+    """The secret key of the object store."""
+
+    s3_session_token: SecretStr | None = None
+    """The token that belongs to temporary keys."""
 
     database_url: str = ""
     """A SQLAlchemy URL. Empty means a SQLite file in `data_dir`."""
@@ -63,8 +80,14 @@ class Settings(BaseSettings):
     sampling: Literal["trained", "light"] = "trained"
     """How many frames and words a caption gets when a request does not say."""
 
+    frame_selection: Literal["keyframe", "exact"] = "keyframe"
+    """Whether high and medium captions take a keyframe where one lies close to a sampled frame, or exactly that."""
+
     min_width: int = Field(DEFAULT_MIN_WIDTH, ge=MIN_WIDTH, le=MAX_WIDTH)
     """The least number of children of a segment when a request does not say."""
+
+    cache_bytes: int = Field(CACHE_BYTES, ge=0)
+    """How many bytes of indexes, subtitles and decoded pictures a service process keeps in memory."""
 
     episode_concurrency: int = Field(16, ge=1, le=1024)
     """How many episodes one worker process has in flight."""
@@ -74,6 +97,12 @@ class Settings(BaseSettings):
 
     unavailable_patience: float = Field(3600.0, ge=0)
     """How many seconds an episode waits for models or storage that do not answer before it fails."""
+
+    def s3_keys(self) -> tuple[str, str, str]:
+        """Returns the access key, the secret key and the session token of the object store; empty where not set."""
+        keys = (self.s3_access_key, self.s3_secret_key, self.s3_session_token)
+        access, secret, token = (key.get_secret_value() if key is not None else "" for key in keys)
+        return access, secret, token
 
 
 def load(**overrides: Any) -> Settings:
@@ -96,6 +125,10 @@ def load(**overrides: Any) -> Settings:
         raise BadSettings(f"The setting {where} is wrong: {first['msg']}", setting=where) from None
     except SettingsError as error:
         raise BadSettings(f"A setting cannot be read: {error}") from None
+    if (settings.s3_access_key is None) != (settings.s3_secret_key is None):
+        raise BadSettings(
+            "s3_access_key and s3_secret_key belong together; set both or neither", setting="s3_access_key"
+        )
     return settings.model_copy(update={"endpoints": tuple(map(_with_key, settings.endpoints))})
 
 

@@ -16,8 +16,9 @@ from qa_svc.servicer import VideoQAServicer, registration
 def start() -> rpc.Server:
     """Starts the service as the settings say."""
     configured = settings.load()
+    store = open_store(configured.data_dir, configured.object_store, configured.s3_keys())
     answerer = Answerer(
-        Library(open_store(configured.data_dir)),
+        Library(store, cache_bytes=configured.cache_bytes),
         ModelClient("qa", configured.endpoints),
         load_pack(configured.prompt_pack),
     )

@@ -1,7 +1,8 @@
 """Object storage: videos, their indexes, subtitles and captions, by key.
 
-`ObjectStore` is the seam; `DirectoryStore` keeps the objects as files. Every store passes the conformance suite in
-`tests/contract/object_store.py`. What the rest of longvideo relies on, and a store must therefore do:
+`ObjectStore` is the seam; `DirectoryStore` keeps the objects as files, `S3Store` in a bucket. Every store passes the
+conformance suite in `tests/contract/object_store.py`. What the rest of longvideo relies on, and a store must therefore
+do:
 
 - a reader sees a whole object or none, whoever writes at the same time;
 - `put_if_absent` has one winner;
@@ -37,6 +38,15 @@ __all__ = [
 ]
 
 
-def open_store(data_dir: Path) -> ObjectStore:
-    """Returns the store of a data directory; the database and whatever else is kept lie beside it."""
-    return DirectoryStore(data_dir / "objects")
+def open_store(data_dir: Path, url: str = "", keys: tuple[str, str, str] = ("", "", "")) -> ObjectStore:
+    """Returns the store that `url` names, `s3://bucket/prefix?endpoint=…&region=…`, or that of a data directory.
+
+    The database and whatever else is kept lie beside the directory's objects. `keys` are the access key, the secret key
+    and the session token. Raises BadSettings for another URL.
+    """
+    if not url:
+        return DirectoryStore(data_dir / "objects")
+    # The SDK takes a third of a second to import, which a command on one machine need not spend.
+    from longvideo.storage.s3 import S3Store  # noqa: PLC0415
+
+    return S3Store.at(url, keys)

@@ -86,3 +86,15 @@ def test_one_server_cannot_have_two_keys(monkeypatch: pytest.MonkeyPatch) -> Non
 
     with pytest.raises(BadSettings, match="API keys differ"):
         settings.load(endpoints=[TOOLS])
+
+
+def test_keys_of_the_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keys come from the environment, are never shown, and come together."""
+    assert settings.load().s3_keys() == ("", "", "")
+    monkeypatch.setenv("LONGVIDEO_S3_ACCESS_KEY", "an-access-key")
+    with pytest.raises(BadSettings, match="belong together"):
+        settings.load()
+    monkeypatch.setenv("LONGVIDEO_S3_SECRET_KEY", "a-secret-key")
+    loaded = settings.load()
+    assert loaded.s3_keys() == ("an-access-key", "a-secret-key", "")
+    assert "-key" not in repr(loaded)

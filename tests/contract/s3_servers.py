@@ -1,0 +1,158 @@
+"""Real S3 servers on loopback, and a proxy between them and their clients that delays, breaks and cuts answers."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+KEYS = ("testing", "testing-secret", "")
+
+
+def free_port() -> int:
+    """Returns a port that nothing listens on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+@contextlib.contextmanager
+def moto() -> Iterator[str]:
+    """Runs moto's server, which keeps objects in memory and honours conditions. Gives its endpoint."""
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with _running(command, port) as endpoint:
+        yield endpoint
+
+
+@contextlib.contextmanager
+def rclone(root: Path) -> Iterator[str]:
+    """Runs `rclone serve s3` over a directory whose subdirectories are the buckets. Gives its endpoint.
+
+    It ignores conditions on writing.
+    """
+    port = free_port()
+    found = shutil.which("rclone", path=sysconfig.get_path("scripts")) or "rclone"
+    options = [
+        "--addr",
+        f"127.0.0.1:{port}",
+        "--auth-key",
+        ",".join(KEYS[:2]),
+        "--config",
+        "",
+        "--vfs-cache-mode",
+        "off",
+    ]
+    with _running([found, "serve", "s3", str(root), *options], port) as endpoint:
+        yield endpoint
+
+
+@contextlib.contextmanager
+def _running(command: list[str], port: int) -> Iterator[str]:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            _wait(server, port)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+
+
+def _wait(server: subprocess.Popen[bytes], port: int) -> None:
+    for _ in range(600):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.1):
+            return
+        assert server.poll() is None, "the server ended"
+        time.sleep(0.05)
+    raise AssertionError("the server did not start")
+
+
+# What the proxy does with a request, given its method and path: "pass", a status, "cut" (only half of the body comes
+# back), "drop" (hangs up at once) or "forget" (hangs up after the server has done it).
+Mood = Callable[[str, str], str]
+
+
+class Proxy:
+    """Passes requests on to a server, and treats each as `mood` says. Counts them."""
+
+    def __init__(self, endpoint: str, mood: Mood = lambda method, path: "pass", delay: float = 0.0) -> None:
+        self.mood = mood
+        self.delay = delay
+        self.requests: list[tuple[str, str]] = []
+        self.most_at_once = 0
+        self._at_once = 0
+        self._lock = threading.Lock()
+        self._host = endpoint.removeprefix("http://")
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self) -> None:
+                proxy.handle(self)
+
+            do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = handle_any  # noqa: N815  # the base class says so
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def close(self) -> None:
+        """Stops the proxy."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def handle(self, request: BaseHTTPRequestHandler) -> None:
+        """Answers one request."""
+        with self._lock:
+            self.requests.append((request.command, request.path))
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            time.sleep(self.delay)
+            self._answer(request, self.mood(request.command, request.path))
+        finally:
+            with self._lock:
+                self._at_once -= 1
+
+    def _answer(self, request: BaseHTTPRequestHandler, mood: str) -> None:
+        body = request.rfile.read(int(request.headers.get("content-length", 0)))
+        if mood == "drop":
+            request.close_connection = True
+            return
+        if mood.isdigit():
+            request.send_response(int(mood))
+            request.send_header("content-length", "0")
+            request.end_headers()
+            return
+        onward = http.client.HTTPConnection(self._host, timeout=30)
+        # The host is part of the signature.
+        onward.request(request.command, request.path, body or None, dict(request.headers))
+        answer = onward.getresponse()
+        data = answer.read()
+        onward.close()
+        if mood == "forget":
+            request.close_connection = True
+            return
+        request.send_response(answer.status)
+        for name, value in answer.headers.items():
+            if name.lower() not in {"transfer-encoding", "connection", "content-length", "date", "server"}:
+                request.send_header(name, value)
+        length = answer.headers["content-length"] if request.command == "HEAD" else str(len(data))
+        request.send_header("content-length", length or "0")
+        request.end_headers()
+        request.wfile.write(data[: len(data) // 2] if mood == "cut" else data)
+        if mood == "cut":
+            request.close_connection = True
