@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m
 READY := .venv/ready
 
-.PHONY: help setup demo test check format stubs test-vllm clean
+.PHONY: help setup demo test check format stubs test-vllm bench-frames clean
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -52,5 +52,15 @@ stubs: $(READY) ## Generates longvideo/v1 from the protos.
 test-vllm: $(READY) ## Runs the tests that need the genuine vLLM server, on CPU.
 	bin/test-vllm
 
+bench-frames: $(READY) .venv-bench/ready ## Compares our frame reader with its peers. Takes a quarter of an hour.
+	$(RUN) bench.frames
+
+.venv-bench/ready: bench/requirements.txt bench/requirements-torch.txt
+	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/pip install --quiet --disable-pip-version-check --requirement bench/requirements.txt
+	@.venv-bench/bin/pip install --quiet --disable-pip-version-check --requirement bench/requirements-torch.txt || \
+	  echo "torchcodec cannot be installed here and is left out."
+	@touch .venv-bench/ready
+
 clean: ## Removes what the other targets made.
-	rm -rf .venv .venv-vllm var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-vllm .venv-bench var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""Benchmarks against peers. Nothing of longvideo imports them."""

@@ -1,0 +1,51 @@
+"""Our own way: what the services do from an open store to JPEGs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from bench.frames.tasks import Task
+from longvideo.clips import Clip, Library, span_times
+from longvideo.resources import VideoName
+from longvideo.segments import Segment, Span
+from longvideo.storage import ObjectStore, index_key, open_store, source_key
+from longvideo.video import FrameSelection, build_index, choose_frames
+
+VIDEO: Final = VideoName("ab" * 32)
+Shown = list[tuple[list[int], list[bytes]]]
+
+
+def add(store: ObjectStore, path: Path) -> None:
+    """Puts the video and its index into a store, as its arrival does."""
+    store.add_file(source_key(VIDEO.video_id), path)
+    with store.open(source_key(VIDEO.video_id)) as source:
+        store.put(index_key(VIDEO.video_id), build_index(source).to_bytes())
+
+
+def run(
+    where: str, keys: tuple[str, str, str], tasks: Sequence[Task], selection: FrameSelection
+) -> tuple[Shown, float]:
+    """Does the tasks one after the other, as one process that lives on. Returns the frames, and how many moved."""
+    store = open_store(Path(where), "" if not where.startswith("s3:") else where, keys)
+    library = Library(store)
+    index = library.index(VIDEO)
+    shown: Shown = []
+    moved = 0
+    for task in tasks:
+        span = Span(task.start, task.start + task.length)
+        chosen = choose_frames(index, span, task.count, selection)
+        clip = Clip(VIDEO, index, Segment((1,)), span, *span_times(index, span))
+        found = library.frames(clip, chosen.frames, task.side)
+        shown.append((list(chosen.frames), [frame.jpeg for frame in found]))
+        moved += chosen.moved
+    return shown, moved
+
+
+def index(path: str) -> int:
+    """Builds the index of a file, as its arrival does, and returns the size of what is stored."""
+    from longvideo.video import FileSource  # noqa: PLC0415  # nothing else here needs it
+
+    with FileSource(path) as source:
+        return len(build_index(source).to_bytes())
