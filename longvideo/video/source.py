@@ -156,17 +156,23 @@ def _open(path: Path) -> int:
 
 
 class SourceReader(io.RawIOBase):
-    """A seekable file over a ByteSource, for demultiplexers: reads whole blocks and keeps the last few of them."""
+    """A seekable file over a ByteSource, for demultiplexers: reads whole blocks and keeps the last few of them.
 
-    # Large enough that an index from object storage costs few requests, small enough that a seek wastes little.
+    Who reads straight on gets more and more blocks at once, so that a whole file from object storage costs few
+    requests; a seek starts again with one, and wastes little.
+    """
+
     BLOCK = 1 << 20
-    KEPT = 8
+    AT_ONCE = 8
+    KEPT = 16
 
     def __init__(self, source: ByteSource) -> None:
         super().__init__()
         self._source = source
         self._position = 0
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self._following = 0
+        self._stride = 1
         self.name = source.name
 
     def readable(self) -> bool:
@@ -213,8 +219,11 @@ class SourceReader(io.RawIOBase):
         if number in self._blocks:
             self._blocks.move_to_end(number)
             return self._blocks[number]
-        data = self._source.read(number * self.BLOCK, self.BLOCK)
-        self._blocks[number] = data
-        if len(self._blocks) > self.KEPT:
+        self._stride = min(2 * self._stride, self.AT_ONCE) if number and number == self._following else 1
+        data = self._source.read(number * self.BLOCK, self._stride * self.BLOCK)
+        for step in range(self._stride):
+            self._blocks[number + step] = data[step * self.BLOCK : (step + 1) * self.BLOCK]
+        self._following = number + self._stride
+        while len(self._blocks) > self.KEPT:
             self._blocks.popitem(last=False)
-        return data
+        return self._blocks[number]

@@ -130,3 +130,20 @@ def test_a_source_reader_reads_blocks_once() -> None:
     for offset in range(0, 4000, 10):
         reader.peek(offset, 100)
     assert source.reads == 1
+
+
+def test_a_source_reader_takes_more_at_once_as_it_goes_on() -> None:
+    """Reading a file from its start to its end costs few reads, and a seek reads one block again."""
+    source = Bytes(bytes(range(250)) * 400)
+    reader = SourceReader(source)
+    reader.BLOCK = 1000
+    parts = []
+    while part := reader.read(300):
+        parts.append(part)
+    assert b"".join(parts) == source.data
+    assert source.reads == 15  # 1 + 2 + 4 blocks, and then 8 at a time
+    reader.seek(500)
+    assert reader.read(10) == source.data[500:510]
+    assert source.reads == 16
+    assert reader.read(600) == source.data[510:1110]
+    assert source.reads == 17
