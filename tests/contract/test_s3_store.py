@@ -10,17 +10,25 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from minio import Minio
 
+from caption_svc.caption import Captioner, CaptionRequest
+from longvideo.clips import Library
 from longvideo.errors import BadSettings, DeadlineExceeded, StorageFull, StorageUnavailable, VideoChanged
+from longvideo.inference import Endpoint, ModelClient
+from longvideo.prompts import load_pack
 from longvideo.storage import DirectoryStore, ObjectStore, open_store
 from longvideo.storage.s3 import S3Store
+from longvideo.testing import ScriptedModelServer
 from longvideo.video import build_index, read_frames
+from tests.contract.library import VIDEO, add_film, film
 from tests.contract.object_store import ObjectStoreSuite
 from tests.contract.s3_servers import KEYS, Proxy, moto, rclone
 from tests.media import make_video, read_number
@@ -285,3 +293,21 @@ def test_a_url_that_names_no_store(tmp_path: Path, url: str) -> None:
     """Another URL is refused with an example."""
     with pytest.raises(BadSettings, match="s3://bucket/prefix"):
         open_store(tmp_path, url, KEYS)
+
+
+def test_captions_in_a_bucket(moto_endpoint: str, prefix: str, tmp_path: Path) -> None:
+    """The caption service works on a bucket: two processes that want one caption make one call, and it stays."""
+    stores = [S3Store(BUCKET, prefix, endpoint=moto_endpoint, keys=KEYS) for _ in range(2)]
+    add_film(stores[0], film(tmp_path))
+    with ScriptedModelServer(lambda _: "<caption>A red boat.</caption>", max_model_len=16384) as server:
+        endpoints = [Endpoint(url=server.url, roles=frozenset(["caption"]))]
+        client = ModelClient("caption", endpoints)
+        captioners = [Captioner(store, Library(store), client, endpoints, load_pack()) for store in stores]
+        wanted = CaptionRequest(VIDEO, (1,), 2)
+        with ThreadPoolExecutor(2) as pool:
+            made = list(pool.map(lambda captioner: captioner.caption(wanted, time.monotonic() + 30), captioners))
+        client.close()
+        assert len(server.requests) == 1
+    assert sorted(result.cached for result in made) == [False, True]
+    assert made[0].caption == made[1].caption
+    assert [caption.text for caption in captioners[1].captions(wanted)] == ["A red boat."]
