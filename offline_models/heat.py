@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from offline_models.dialogue import Caption, Dialogue, Path
 from offline_models.evidence import Case
 from offline_models.kinds import Kind, fit
-from offline_models.matching import Passage, supports
+from offline_models.matching import supports
 from offline_models.wording import presence
+
+# A caption tells when a sentence begins; this is about how long one lasts.
+SENTENCE_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ def _mentions(caption: Caption, case: Case) -> list[_Mention]:
     for passage in caption.passages:
         for index, cell in enumerate(passage.cells):
             start = passage.time_of(index)
-            end = start + 4.0 if passage.times else passage.end
+            end = start + SENTENCE_SECONDS if passage.times else passage.end
             for number, term in enumerate(case.query.terms):
                 strength = presence(term.word, cell.text)
                 if strength >= 0.7:
@@ -72,18 +75,28 @@ def _spot(told: Dialogue, case: Case, mentions: list[_Mention], path: Path) -> S
         if reach >= 0.6:
             here.setdefault(mention.term, mention.start)
     heat = sum(weight * value for weight, value in zip(weights, best, strict=True)) / total + 0.25 * option
+    named = [value for term, value in zip(case.query.terms, best, strict=True) if term.named]
+    if named:
+        # Where a name is not in sight, what else fits belongs to something of another name.
+        heat *= 0.35 + 0.65 * (sum(named) / len(named)) ** 2
     captions = [told.captions[path[:depth]] for depth in (1, 2, 3) if path[:depth] in told.captions]
     small = any(first < end and last >= start for caption in captions for first, last in caption.small_print)
-    readable = [p for caption in captions for p in caption.passages if not p.times and p.start < end and p.end >= start]
-    fitting = case.query.kind is not Kind.TEXT and any(_fits(case, passage) for passage in readable)
+    fitting = case.query.kind is not Kind.TEXT and any(_fits(case, caption, start, end, 0.8) for caption in captions)
     heat += 0.15 * small + 0.12 * fitting
     specific = bool(small or fitting or any(start <= time < end for time in here.values()))
     heat *= _seen_factor(told, path, specific)
     heat *= 1.0 if _anything_new(told, captions, start, end) else 0.15
     matched = tuple(case.query.terms[number].word for number in sorted(here, key=lambda number: -weights[number]))
     time = min((max(start, when) for when in here.values()), default=start)
-    worth = bool(small or readable or here)
-    return Spot(path, heat, matched, time, small, worth)
+    return Spot(path, heat, matched, time, small, _worth_asking(told, case, path))
+
+
+def _worth_asking(told: Dialogue, case: Case, path: Path) -> bool:
+    """Tells whether the low caption leaves room for an answer: text that may be one, or that it could not read."""
+    caption = told.captions.get(path)
+    if caption is None:
+        return True
+    return bool(caption.small_print) or _fits(case, caption, caption.start, caption.end, 0.5)
 
 
 def _reach(told: Dialogue, mention: _Mention, start: float, end: float) -> float:
@@ -101,21 +114,29 @@ def _reach(told: Dialogue, mention: _Mention, start: float, end: float) -> float
 
 def _anything_new(told: Dialogue, captions: list[Caption], start: float, end: float) -> bool:
     """Tells whether a segment may show something that no clip asked about has shown: a screen of its own."""
-    if len(captions) < 2:
+    if len(captions) < 2 or not told.clips:
         return True
+    here = [(first, last) for first, last in _shown(captions[-1]) if first < end and last >= start]
     clips = [(clip.start, clip.end) for clip in told.clips.values()]
-    for passage in captions[-1].passages:
-        for index in range(len(passage.cells) if passage.times else 1):
+    return any(not any(first < after and last >= before for before, after in clips) for first, last in here)
+
+
+def _shown(caption: Caption) -> list[tuple[float, float]]:
+    """Returns from when to when each thing of a caption is shown or said, in seconds."""
+    spans = [(passage.start, passage.end) for passage in caption.passages if not passage.times]
+    said = [(time, time + SENTENCE_SECONDS) for passage in caption.passages for time in passage.times]
+    return [*spans, *said, *caption.small_print]
+
+
+def _fits(case: Case, caption: Caption, start: float, end: float, least: float) -> bool:
+    """Tells whether something that a caption has between two times (seconds) looks like what is asked for."""
+    for passage in caption.passages:
+        for index, cell in enumerate(passage.cells):
             first = passage.time_of(index)
-            last = first + 4.0 if passage.times else passage.end
-            here = first < end and last >= start
-            if here and not any(first < after and last >= before for before, after in clips):
+            last = first + SENTENCE_SECONDS if passage.times else passage.end
+            if first < end and last >= start and fit(case.query.kind, cell.text, case.query.unit) >= least:
                 return True
-    return not clips
-
-
-def _fits(case: Case, passage: Passage) -> bool:
-    return any(fit(case.query.kind, cell.text, case.query.unit) >= 0.8 for cell in passage.cells)
+    return False
 
 
 def _seen_factor(told: Dialogue, path: Path, specific: bool) -> float:

@@ -24,7 +24,7 @@ HARBOUR = World(
             3,
             2,
             2,
-        ): 'The answer is "Gate B17": from 370.0 s to 378.0 s the screen reads "The Harbour | Ferry to Lund | Gate B17".'
+        ): 'The answer is "Gate B17": from 370.0 s to 378.0 s the screen reads "Harbour | Ferry to Lund | Gate B17".'
     },
 )
 
@@ -120,9 +120,7 @@ def test_captions_of_another_style_are_understood() -> None:
     world = World(
         {
             (1,): "A woman in a red coat walks through a market.\nShe buys apples.",
-            (
-                3,
-            ): "At about 330 seconds a presenter stands in front of a lighthouse.\nA sign with opening hours can be seen.",
+            (3,): "At about 330 seconds a presenter stands by a lighthouse.\nA sign with opening hours can be seen.",
             (3, 1): "The presenter points at the sign of the lighthouse at 335s.",
             (3, 1, 2): "A white sign with black letters hangs on the lighthouse door.",
         },
@@ -190,7 +188,10 @@ def test_wide_trees_are_searched_within_their_ids() -> None:
 
 def test_quotes_of_a_caption_keep_their_times() -> None:
     """Each quotation belongs to the time before it, and speech is told from writing."""
-    text = 'The screen reads, from 1.5 s to 3.0 s: "A | B"; at 4.0 s: "C". A voice says, at 5.0 s: "Well."; at 6.0 s: "It is."'
+    text = (
+        'The screen reads, from 1.5 s to 3.0 s: "A | B"; at 4.0 s: "C". '
+        'A voice says, at 5.0 s: "Well."; at 6.0 s: "It is."'
+    )
     screens, voice = passages_of(text, 0.0, 9.0)[:2], passages_of(text, 0.0, 9.0)[2]
     assert [(passage.start, passage.end, passage.text) for passage in screens] == [(1.5, 3.0, "A | B"), (4.0, 4.0, "C")]
     assert voice.voice

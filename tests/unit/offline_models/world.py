@@ -49,7 +49,8 @@ class World:
         assert all(1 <= number <= self.width for number in path)
         if match[1] == "video_qa":
             assert len(path) == 3
-            return f"<information>{self.span(path)}: {self.clips.get(path, 'The clip does not show the answer.')}</information>"
+            answer = self.clips.get(path, "The clip does not show the answer.")
+            return f"<information>{self.span(path)}: {answer}</information>"
         return f"{'Medium' if len(path) == 2 else 'Low'}-level caption of {self.span(path)}: {self._caption(path)}"
 
     def _caption(self, path: Path) -> str:
