@@ -120,7 +120,8 @@ def test_captions_of_another_style_are_understood() -> None:
     world = World(
         {
             (1,): "A woman in a red coat walks through a market.\nShe buys apples.",
-            (3,): "At about 330 seconds a presenter stands by a lighthouse.\nA sign with opening hours can be seen.",
+            (3,): "At about 330 seconds a presenter stands in front of a lighthouse.\n"
+            "A sign with opening hours can be seen.",
             (3, 1): "The presenter points at the sign of the lighthouse at 335s.",
             (3, 1, 2): "A white sign with black letters hangs on the lighthouse door.",
         },
