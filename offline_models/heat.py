@@ -96,7 +96,9 @@ def _worth_asking(told: Dialogue, case: Case, path: Path) -> bool:
     caption = told.captions.get(path)
     if caption is None:
         return True
-    return bool(caption.small_print) or _fits(case, caption, caption.start, caption.end, 0.5)
+    # Prose comes from a vision model, which may well see more when it is asked.
+    prose = any(passage.times and not passage.voice for passage in caption.passages)
+    return prose or bool(caption.small_print) or _fits(case, caption, caption.start, caption.end, 0.5)
 
 
 def _reach(told: Dialogue, mention: _Mention, start: float, end: float) -> float:
