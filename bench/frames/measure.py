@@ -20,8 +20,6 @@ from bench.frames.tasks import TASKS
 from bench.frames.videos import PERIOD, number_on
 
 _IMPORTS = {
-    "ours-exact": "longvideo.storage.s3",
-    "ours-keyframe": "longvideo.storage.s3",
     "decord": "decord",
     "pyav": "av",
     "opencv": "cv2",
@@ -35,6 +33,8 @@ def main(way: str, task: str, where: str, *keys: str) -> None:
     module = importlib.import_module("bench.frames.ours" if ours else "bench.frames.peers")
     if way in _IMPORTS:
         importlib.import_module(_IMPORTS[way])
+    elif where.startswith("s3:"):
+        importlib.import_module("longvideo.storage.s3")
     moved, shown = 0, []
     read, cpu, start = _read(), _cpu(), time.perf_counter()
     if task == "index":

@@ -31,9 +31,9 @@ _SCENE_SECONDS = (3.0, 14.0)
 def make(directory: Path, periods: int = HOURS_PERIODS) -> Path:
     """Returns the path of the video, made now unless it is there. Takes a few minutes the first time."""
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"h264-720p-{periods * PERIOD // FPS}s.mp4"
+    path = directory / f"h264-720p-{periods * PERIOD // FPS}s-2.mp4"
     if not path.exists():
-        base = directory / "h264-720p-base.mp4"
+        base = directory / "h264-720p-base-2.mp4"
         if not base.exists():
             _encode(directory / "base.part")
             (directory / "base.part").rename(base)
@@ -85,13 +85,14 @@ class _Scene:
     """A textured background that pans, and shapes that move over it."""
 
     def __init__(self, random: np.random.Generator) -> None:
-        coarse = random.integers(30, 226, (24, 36, 3)).astype(np.float32)
-        fine = random.normal(0, 14, (HEIGHT * 3 // 2, WIDTH * 3 // 2, 1))
-        fine = (fine + np.roll(fine, 1, 0) + np.roll(fine, 1, 1) + np.roll(fine, (1, 1), (0, 1))) / 2
-        wide = av.VideoFrame.from_ndarray(coarse.astype(np.uint8), "rgb24").reformat(
-            fine.shape[1], fine.shape[0], "rgb24", interpolation="BICUBIC"
-        )
-        self._background = (wide.to_ndarray() + fine).astype(np.int16)
+        height, width = HEIGHT * 3 // 2, WIDTH * 3 // 2
+        background = np.zeros((height, width, 3))
+        # Like pictures of the world: each finer octave of detail has half the contrast.
+        for octave in range(6):
+            grid = random.integers(0, 256, (24 << octave, 36 << octave, 3), dtype=np.uint8)
+            wide = av.VideoFrame.from_ndarray(grid, "rgb24").reformat(width, height, "rgb24", interpolation="BICUBIC")
+            background += (wide.to_ndarray() - 127.5) * 0.75 / 2**octave
+        self._background = np.clip(background + 127.5, 0, 255).astype(np.int16)
         self._pan = random.uniform(-1.5, 1.5, 2)
         self._places = random.uniform(0.1, 0.9, (6, 2)) * (HEIGHT, WIDTH)
         self._speeds = random.uniform(-6, 6, (6, 2))
