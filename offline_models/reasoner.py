@@ -16,12 +16,19 @@ from offline_models.wording import presence, words
 
 MODEL = "offline-reasoner"
 UNKNOWN = "It cannot be determined from the video."
+# What a server that is held to the protocol may write at most.
+MAX_THOUGHT_CHARS = 3000
+MAX_ANSWER_CHARS = 1000
 MAX_QUERY_CHARS = 380
 
 
-def reply(turns: Sequence[Turn]) -> str:
-    """Returns the next reply of an episode: a thought, and then a tool call or the answer."""
+def reply(turns: Sequence[Turn], *, conclude: bool = False) -> str:
+    """Returns the next reply of an episode: a thought, and then a tool call or the answer.
+
+    `conclude` wants the answer now, as on a last round.
+    """
     told = read_dialogue(turns)
+    told.last = told.last or conclude
     case = gather(told)
     if not told.captions:
         return _answer("I was given no captions, so there is nothing I could look for the answer in.", UNKNOWN)
@@ -69,16 +76,16 @@ def _next_step(told: Dialogue, case: Case) -> str | None:
 
 
 def _tool(thought: str, call: str) -> str:
-    return f"<think>{_plain(thought)}</think>\n<tool>{call}</tool>"
+    return f"<think>{_plain(thought, MAX_THOUGHT_CHARS)}</think>\n<tool>{call}</tool>"
 
 
 def _answer(thought: str, text: str) -> str:
-    return f"<think>{_plain(thought)}</think>\n<answer>{_plain(text)}</answer>"
+    return f"<think>{_plain(thought, MAX_THOUGHT_CHARS)}</think>\n<answer>{_plain(text, MAX_ANSWER_CHARS)}</answer>"
 
 
-def _plain(text: str) -> str:
+def _plain(text: str, limit: int) -> str:
     """Keeps tags out of free text, and its length within what the protocol allows."""
-    return " ".join(text.replace("<", "‹").replace(">", "›").split())[:3500]
+    return " ".join(text.replace("<", "‹").replace(">", "›").split())[:limit]
 
 
 def _shown(path: Path) -> str:

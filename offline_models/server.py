@@ -117,6 +117,14 @@ def finish(text: str, request: ChatRequest) -> Answered:
     return Answered(text[: max(0, text.rfind(" ", 0, end))], "length", request.max_tokens)
 
 
+def _reason(request: ChatRequest) -> str:
+    """Returns the reasoner's reply; where the wanted form admits no tool call, its answer."""
+    text = reasoner.reply(request.turns)
+    if request.pattern is not None and request.pattern.fullmatch(text) is None:
+        return reasoner.reply(request.turns, conclude=True)
+    return text
+
+
 class Models:
     """The three models behind one door: takes a request's body, gives a response's body."""
 
@@ -127,7 +135,7 @@ class Models:
         self._models: dict[str, Callable[[ChatRequest], str]] = {
             captioner.MODEL: lambda request: captioner.caption(request.turns, self.reader),
             qa.MODEL: lambda request: qa.answer(request.turns, self.reader),
-            reasoner.MODEL: lambda request: reasoner.reply(request.turns),
+            reasoner.MODEL: _reason,
         }
 
     def complete(self, body: bytes) -> dict[str, Any]:

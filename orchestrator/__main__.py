@@ -31,7 +31,7 @@ def start(cleanup: contextlib.ExitStack) -> rpc.Server:
         app = make_app(configured)
     backend = Backend(
         database=database,
-        store=open_store(configured.data_dir),
+        store=open_store(configured.data_dir, configured.object_store, configured.s3_keys()),
         captions=CaptionServiceStub(rpc.connect(configured.caption_address)),
         settings=configured,
         enqueue=enqueuer(app),

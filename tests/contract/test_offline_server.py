@@ -112,9 +112,11 @@ def test_the_token_limit_cuts_the_text(server: OfflineServer) -> None:
 
 
 def test_structured_outputs_are_kept_or_refused(server: OfflineServer) -> None:
-    """A pattern that the reply matches is fine; one that it cannot match is 400."""
+    """A pattern that the reply matches is fine, one without tool calls gets an answer, an impossible one 400."""
     fine = r"<think>[^<]{1,4000}</think>\n<tool>get_caption\(\([1-4],[1-4](,[1-4])?\)\)</tool>"
     assert _ask(server, structured_outputs={"regex": fine})[0] == 200
+    answer_only = _ask(server, structured_outputs={"regex": r"<think>[^<]+</think>\n<answer>[^<]+</answer>"})[1]
+    assert "cannot be determined" in answer_only["choices"][0]["message"]["content"]
     status, refused = _ask(server, structured_outputs={"regex": r"\d+"})
     assert (status, refused["error"]["param"]) == (400, "structured_outputs")
 

@@ -47,10 +47,9 @@ def test_a_stopped_question_says_what_is_kept(
     process = start("ask", talk, "Which?", "--data-dir", data, *flags(models))
     _wait_for(script, 5)
     process.send_signal(number)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert err == "Stopped. Kept: the video's index and 4 captions; ask again to go on from there.\n"
-    assert not (data / "lock").exists()
     script.broken = None
     again = start("ask", talk, "Which?", "--data-dir", data, *flags(models))
     out, _ = again.communicate(timeout=60)
@@ -83,7 +82,7 @@ def test_a_build_can_be_stopped_and_goes_on(
     process = start("tree", "build", talk, "--level", "medium", "--data-dir", data, *flags(models))
     _read_until(process, "10 of 20")
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err == "Stopped. Kept: 10 captions of 20; run it again to go on.\n"
     script.broken = None
@@ -112,8 +111,7 @@ def test_a_server_is_asked_by_others(
     asked = start("ask", talk, "Which?", "--quiet", "--server", address)
     assert asked.communicate(timeout=60) == ("It is 42.\n", "")
     process.terminate()
-    assert process.wait(timeout=5) == 143
-    assert not (data / "lock").exists()
+    assert process.wait(timeout=60) == 143
     assert "talk.mp4" in run("videos", "list").out
 
 
@@ -125,13 +123,15 @@ def test_a_terminal_gets_live_progress(talk: Path, data: Path, models: ScriptedM
     assert "It is 42." in shown
 
 
-def test_a_session_in_a_terminal_ends_with_ctrl_c(talk: Path, data: Path, models: ScriptedModelServer) -> None:
-    """A session asks for a question, answers it, asks for the next, and Ctrl-C leaves it."""
+def test_a_session_in_a_terminal_ends_with_ctrl_c(
+    run: Run, talk: Path, data: Path, models: ScriptedModelServer
+) -> None:
+    """A session asks for a question, answers it, asks for the next, and Ctrl-C leaves it and frees the directory."""
     typed = [("Question: ", "Which number?\n"), ("Enter to ask: ", "\n"), ("Total", "\x03")]
     shown = _in_terminal("ask", talk, "--data-dir", data, *flags(models), typed=typed)
     assert "It is 42." in shown
     assert "Stopped." in shown
-    assert not (data / "lock").exists()
+    assert run("videos", "list").code == 0
 
 
 def _in_terminal(*argv: str | Path, typed: Sequence[tuple[str, str]] = ()) -> str:
