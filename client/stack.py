@@ -63,6 +63,12 @@ def stack_settings(overrides: dict[str, Any], models: Models, patience: float | 
     The offline models' roles have no endpoint yet: `Stack` adds them when they have an address. Raises BadSettings.
     """
     loaded = settings.load(**overrides)
+    if loaded.object_store:
+        raise BadSettings(
+            "LONGVIDEO_OBJECT_STORE is set, but this command keeps everything in the data directory; "
+            "unset it, or use --server",
+            setting="object_store",
+        )
     if patience is not None and "unavailable_patience" not in loaded.model_fields_set:
         overrides = {**overrides, "unavailable_patience": patience}
     given = {role: _endpoint(role, *models.given(role)) for role in ROLES if models.given(role)[0]}
@@ -132,14 +138,23 @@ class Stack:
         clients = {role: ModelClient(role, endpoints) for role in ROLES}
         self._stoppers += [client.close for client in clients.values()]
         store = DirectoryStore(directory.path / "objects")
-        library = Library(store)
-        captioner = Captioner(store, library, clients["caption"], endpoints, pack, sampling=settings.sampling)
+        library = Library(store, cache_bytes=settings.cache_bytes)
+        captioner = Captioner(
+            store,
+            library,
+            clients["caption"],
+            endpoints,
+            pack,
+            sampling=settings.sampling,
+            frame_selection=settings.frame_selection,
+        )
         self.caption_address = self._serve(_CAPTION, CaptionServicer(captioner), 1)
         self.qa_address = self._serve(_QA, VideoQAServicer(Answerer(library, clients["qa"], pack)), 2)
         captions = caption_pb2_grpc.CaptionServiceStub(self._connect(self.caption_address))
         video_qa = video_qa_pb2_grpc.VideoQAServiceStub(self._connect(self.qa_address))
-        # Nobody else works on this directory: what is leased was leased by a process that is no more.
-        self.unfinished = database.release_all_leases()
+        # Nobody else works on this directory: what is leased was leased by a process that is no more. Workers elsewhere
+        # may hold leases in a database of its own.
+        self.unfinished = 0 if settings.database_url else database.release_all_leases()
         runner = Runner(
             database, Services(clients["reason"], captions, video_qa, pack), patience=settings.unavailable_patience
         )

@@ -204,6 +204,13 @@ def test_a_data_directory_must_be_a_directory(run: Run, talk: Path, data: Path) 
     assert (ran.code, "not a directory" in ran.err) == (2, True)
 
 
+def test_a_bucket_is_not_silently_left_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting that this command cannot follow is refused by name."""
+    monkeypatch.setenv("LONGVIDEO_OBJECT_STORE", "s3://videos")
+    ran = run("videos", "list")
+    assert (ran.code, "LONGVIDEO_OBJECT_STORE is set" in ran.err) == (2, True)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_data_directory_is_named(run: Run, data: Path) -> None:
     """A directory that may not be written is refused with the fix."""
