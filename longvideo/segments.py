@@ -72,10 +72,6 @@ class Segment:
         """`high`, `medium` or `low`."""
         return LEVEL_NAMES[self.level - 1]
 
-    def children(self, width: int) -> Iterator[Segment]:
-        """Yields the `width` segments below this one. Raises InvalidArgument for a low segment."""
-        return (Segment((*self.path, number)) for number in range(1, width + 1))
-
     def contains(self, other: Segment) -> bool:
         """Tells whether `other` is this segment or lies below it."""
         return other.path[: self.level] == self.path

@@ -98,7 +98,6 @@ class EpisodeWriter:
 
     def __init__(self, video_row: VideoRow, timeline: bytes, width: int) -> None:
         self._video = str(VideoName(video_row.id))
-        self.duration = video_row.duration
         self.tree = Tree(video_row.frame_count, width)
         self._timeline = Timeline(timeline, width)
 

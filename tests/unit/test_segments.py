@@ -42,7 +42,7 @@ def test_children_partition_their_parent(count: int, width: int, level: int, dat
     """The children of any segment cover it without gap or overlap, and differ by at most one frame."""
     tree = Tree(count, width)
     parent = Segment(tuple(data.draw(st.integers(1, width)) for _ in range(level)))
-    spans = [tree.span(child) for child in parent.children(width)]
+    spans = [tree.span(Segment((*parent.path, number))) for number in range(1, width + 1)]
 
     assert spans[0].start == tree.span(parent).start
     assert spans[-1].stop == tree.span(parent).stop
