@@ -6,6 +6,8 @@
     │   ├── BadSubtitles       use another subtitle file
     │   └── BadPromptPack      mend the prompt pack
     ├── BadSettings            mend the configuration
+    ├── Unauthenticated        send a token that is valid
+    ├── PermissionDenied       use a token that has the role
     ├── NotFound               name something that exists
     ├── AlreadyExists          use another id
     ├── FailedPrecondition     bring the system into another state first
@@ -41,7 +43,8 @@ class LongVideoError(Exception):
 
     `message` is a sentence for a person. `reason` (UPPER_SNAKE, at most 63 characters) is for programs; it
     defaults to the class's own. `metadata` repeats what is variable in the message, for programs. `calls` are the
-    model calls that were made before the failure: they cost something, so they travel with it.
+    model calls that were made before the failure: they cost something, so they travel with it. `retry_after` is in how
+    many seconds trying again can help, where that is known.
     """
 
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
@@ -53,6 +56,7 @@ class LongVideoError(Exception):
         self.reason = reason or self.default_reason
         self.metadata = metadata
         self.calls: tuple[Call, ...] = ()
+        self.retry_after: float | None = None
 
 
 class InvalidArgument(LongVideoError):
@@ -85,6 +89,20 @@ class BadSettings(LongVideoError):
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     default_reason = "BAD_SETTINGS"
+
+
+class Unauthenticated(LongVideoError):
+    """Nobody knows who is calling."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+    default_reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(LongVideoError):
+    """The caller is known, and may not do this."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+    default_reason = "PERMISSION_DENIED"
 
 
 class NotFound(LongVideoError):

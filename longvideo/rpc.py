@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -50,6 +51,8 @@ _OPTIONS = [
 _CLASSES = {cls.__name__: cls for cls in errors.all_errors() if cls.__module__ == errors.__name__}
 _BY_CODE: dict[grpc.StatusCode, type[errors.LongVideoError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidArgument,
+    grpc.StatusCode.UNAUTHENTICATED: errors.Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: errors.PermissionDenied,
     grpc.StatusCode.NOT_FOUND: errors.NotFound,
     grpc.StatusCode.ALREADY_EXISTS: errors.AlreadyExists,
     grpc.StatusCode.FAILED_PRECONDITION: errors.FailedPrecondition,
@@ -61,11 +64,16 @@ _BY_CODE: dict[grpc.StatusCode, type[errors.LongVideoError]] = {
 
 
 def to_status(error: errors.LongVideoError) -> status_pb2.Status:
-    """Returns the error as it goes over the wire: code, message, one ErrorInfo, and the calls that were made."""
+    """Returns the error as it goes over the wire: code, message, one ErrorInfo, RetryInfo, and the calls made."""
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=error.metadata)
     info.metadata["class"] = type(error).__name__
-    details = [any_pb2.Any() for _ in range(1 + len(error.calls))]
-    for packed, message in zip(details, [info, *map(usage.to_proto, error.calls)], strict=True):
+    messages: list[Message] = [info, *map(usage.to_proto, error.calls)]
+    if error.retry_after is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromNanoseconds(round(error.retry_after * 1e9))
+        messages.append(retry)
+    details = [any_pb2.Any() for _ in messages]
+    for packed, message in zip(details, messages, strict=True):
         packed.Pack(message)
     return status_pb2.Status(code=error.code.value[0], message=error.message, details=details)
 
@@ -78,9 +86,9 @@ def from_rpc_error(error: grpc.RpcError) -> errors.LongVideoError:
     status = rpc_status.from_call(call)
     if status is None:
         return decoded
-    calls = []
+    calls, retry_after = [], None
     for detail in status.details:
-        info, made = error_details_pb2.ErrorInfo(), types_pb2.ModelCall()
+        info, made, retry = error_details_pb2.ErrorInfo(), types_pb2.ModelCall(), error_details_pb2.RetryInfo()
         if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
             metadata = dict(info.metadata)
             cls = _CLASSES.get(metadata.pop("class", ""), type(decoded))
@@ -88,7 +96,9 @@ def from_rpc_error(error: grpc.RpcError) -> errors.LongVideoError:
             decoded.metadata = metadata
         elif detail.Unpack(made):
             calls.append(usage.from_proto(made))
-    decoded.calls = tuple(calls)
+        elif detail.Unpack(retry):
+            retry_after = retry.retry_delay.ToNanoseconds() / 1e9
+    decoded.calls, decoded.retry_after = tuple(calls), retry_after
     return decoded
 
 

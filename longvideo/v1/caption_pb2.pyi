@@ -32,6 +32,7 @@ class CaptionSegmentRequest(_message.Message):
     SUBTITLES_FIELD_NUMBER: _builtins.int
     POOL_FIELD_NUMBER: _builtins.int
     REQUESTER_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     video: _builtins.str
     """The video, `videos/{sha256}`. Required."""
     tree_width: _builtins.int
@@ -51,6 +52,10 @@ class CaptionSegmentRequest(_message.Message):
     caption, so that a caller that died before it could record the call can
     tell on its next try that the call was its own.
     """
+    priority: _types_pb2.Priority.ValueType
+    """How soon, where the model server knows priorities. Not part of the caption's
+    identity.
+    """
     @_builtins.property
     def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The path of the segment: one to three integers from 1 to `tree_width`.
@@ -67,10 +72,11 @@ class CaptionSegmentRequest(_message.Message):
         subtitles: _builtins.str = ...,
         pool: _builtins.str = ...,
         requester: _builtins.str = ...,
+        priority: _types_pb2.Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "pool", b"pool", "requester", b"requester", "sampling", b"sampling", "subtitles", b"subtitles", "tree_width", b"tree_width", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "pool", b"pool", "priority", b"priority", "requester", b"requester", "sampling", b"sampling", "subtitles", b"subtitles", "tree_width", b"tree_width", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -84,27 +84,79 @@ class CreateVideoResponse(_message.Message):
 
     VIDEO_FIELD_NUMBER: _builtins.int
     UPLOAD_URI_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     upload_uri: _builtins.str
-    """Where to write the bytes. `file:` for a server on the same machine that
-    keeps its data in a directory. Empty when no upload is needed.
+    """Where to write the bytes of a file that is not uploaded in parts: a `file:`
+    URI for a server on the same machine that keeps its data in a directory,
+    else a URL that takes one HTTP PUT. Empty when no upload is needed and when
+    there are `parts`.
     """
     @_builtins.property
     def video(self) -> _types_pb2.Video:
         """The video. When it is ready there is nothing left to do."""
+
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___UploadPart]:
+        """The parts of a large file that are still missing, in order. Several may be
+        written at one time, and each as often as it takes.
+        """
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when the URIs can be used. Call CreateVideo again for new ones. Unset
+        when nothing expires.
+        """
 
     def __init__(
         self,
         *,
         video: _types_pb2.Video | None = ...,
         upload_uri: _builtins.str = ...,
+        parts: _abc.Iterable[Global___UploadPart] | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["video", b"video"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "video", b"video"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["upload_uri", b"upload_uri", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "parts", b"parts", "upload_uri", b"upload_uri", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateVideoResponse: _TypeAlias = CreateVideoResponse  # noqa: Y015
+
+@_typing.final
+class UploadPart(_message.Message):
+    """One part of an upload: a range of the file's bytes, and where it goes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    URI_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """The place in the file, from 1."""
+    offset: _builtins.int
+    """Where the range starts, in bytes."""
+    size_bytes: _builtins.int
+    """How long the range is, in bytes."""
+    uri: _builtins.str
+    """A URL that takes the range as one HTTP PUT."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+        uri: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "offset", b"offset", "size_bytes", b"size_bytes", "uri", b"uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadPart: _TypeAlias = UploadPart  # noqa: Y015
 
 @_typing.final
 class CompleteVideoRequest(_message.Message):
@@ -530,12 +582,18 @@ class Job(_message.Message):
     EPISODES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The resource name, `jobs/{job}`. Output only."""
     video: _builtins.str
     """The video, `videos/{sha256}`. Required."""
     state: Global___Job.State.ValueType
     """Where the job is in its life. Output only."""
+    priority: _types_pb2.Priority.ValueType
+    """How soon its episodes are carried out. INTERACTIVE by default."""
+    tenant: _builtins.str
+    """Whose job it is. Output only."""
     @_builtins.property
     def questions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Question]:
         """The questions, 1 to 1,000. Required."""
@@ -574,10 +632,12 @@ class Job(_message.Message):
         episodes: _abc.Iterable[Global___Episode] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        priority: _types_pb2.Priority.ValueType = ...,
+        tenant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "end_time", b"end_time", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "end_time", b"end_time", "episodes", b"episodes", "limits", b"limits", "name", b"name", "questions", b"questions", "state", b"state", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "end_time", b"end_time", "episodes", b"episodes", "limits", b"limits", "name", b"name", "priority", b"priority", "questions", b"questions", "state", b"state", "tenant", b"tenant", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -645,6 +705,7 @@ class ListJobsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     VIDEO_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """How many jobs at most. 0 means 50; above 1,000 is taken as 1,000; negative
     is an error.
@@ -655,16 +716,21 @@ class ListJobsRequest(_message.Message):
     """Only jobs about this video, `videos/{sha256}`. Empty means all. Must be the
     same on every page.
     """
+    tenant: _builtins.str
+    """Whose jobs. Empty means the caller's own tenant's; an admin may name
+    another, or `-` for all. Must be the same on every page.
+    """
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         video: _builtins.str = ...,
+        tenant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "tenant", b"tenant", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

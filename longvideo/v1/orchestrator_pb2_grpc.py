@@ -31,7 +31,16 @@ class OrchestratorServiceStub:
 
     Every error carries a canonical code, a message for a person and one
     `google.rpc.ErrorInfo` whose `domain` is `longvideo` and whose `reason` is
-    stable. INVALID_ARGUMENT names the field, its value and the fix.
+    stable. INVALID_ARGUMENT names the field, its value and the fix. A limit of
+    the caller's tenant gives RESOURCE_EXHAUSTED, with a `google.rpc.RetryInfo`
+    where waiting helps.
+
+    Where a server asks for tokens, every call carries one as
+    `authorization: Bearer …`. It belongs to a tenant and has roles: `read` for
+    what only looks, `submit` for everything else, `admin` for the things of every
+    tenant. A call without a token gives UNAUTHENTICATED, one without the role
+    PERMISSION_DENIED; what belongs to another tenant is NOT_FOUND, exactly as
+    what does not exist.
     """
 
     def __init__(self, channel):
@@ -122,16 +131,31 @@ class OrchestratorServiceServicer:
 
     Every error carries a canonical code, a message for a person and one
     `google.rpc.ErrorInfo` whose `domain` is `longvideo` and whose `reason` is
-    stable. INVALID_ARGUMENT names the field, its value and the fix.
+    stable. INVALID_ARGUMENT names the field, its value and the fix. A limit of
+    the caller's tenant gives RESOURCE_EXHAUSTED, with a `google.rpc.RetryInfo`
+    where waiting helps.
+
+    Where a server asks for tokens, every call carries one as
+    `authorization: Bearer …`. It belongs to a tenant and has roles: `read` for
+    what only looks, `submit` for everything else, `admin` for the things of every
+    tenant. A call without a token gives UNAUTHENTICATED, one without the role
+    PERMISSION_DENIED; what belongs to another tenant is NOT_FOUND, exactly as
+    what does not exist.
     """
 
     def CreateVideo(self, request, context):
         """Creates a video, and says where its bytes go. The bytes never pass through
-        this API: write them to `upload_uri`, then call CompleteVideo.
+        this API: write them to `upload_uri` or to the URIs of `parts`, then call
+        CompleteVideo.
 
-        Idempotent: the same bytes have the same name. When a ready video with that
-        SHA-256 exists it is returned and no upload is needed. Errors:
-        INVALID_ARGUMENT (not a SHA-256, a size of 0).
+        Idempotent: the same bytes have the same name, and when the caller's tenant
+        has a ready video with that SHA-256 it is returned and no upload is needed.
+        Knowing the SHA-256 of another tenant's video is not enough: its bytes must
+        be uploaded, and are then stored only once. Calling again while an upload
+        is under way goes on with it: only the parts still missing are returned.
+
+        Errors: INVALID_ARGUMENT (not a SHA-256, a size of 0), RESOURCE_EXHAUSTED
+        (the tenant's stored bytes).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -203,7 +227,9 @@ class OrchestratorServiceServicer:
         Give a `request_id` to make this safe to repeat. Errors: INVALID_ARGUMENT
         (a question or option that breaks its limits, `max_rounds` out of range),
         NOT_FOUND (video, subtitles), FAILED_PRECONDITION (the video is not ready),
-        ALREADY_EXISTS (the `request_id` was used for another job).
+        ALREADY_EXISTS (the `request_id` was used for another job),
+        RESOURCE_EXHAUSTED (the tenant's open episodes, or its model seconds of the
+        last day).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -360,7 +386,16 @@ class OrchestratorService:
 
     Every error carries a canonical code, a message for a person and one
     `google.rpc.ErrorInfo` whose `domain` is `longvideo` and whose `reason` is
-    stable. INVALID_ARGUMENT names the field, its value and the fix.
+    stable. INVALID_ARGUMENT names the field, its value and the fix. A limit of
+    the caller's tenant gives RESOURCE_EXHAUSTED, with a `google.rpc.RetryInfo`
+    where waiting helps.
+
+    Where a server asks for tokens, every call carries one as
+    `authorization: Bearer …`. It belongs to a tenant and has roles: `read` for
+    what only looks, `submit` for everything else, `admin` for the things of every
+    tenant. A call without a token gives UNAUTHENTICATED, one without the role
+    PERMISSION_DENIED; what belongs to another tenant is NOT_FOUND, exactly as
+    what does not exist.
     """
 
     @staticmethod

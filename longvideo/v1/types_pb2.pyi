@@ -81,6 +81,34 @@ SAMPLING_LIGHT: Sampling.ValueType  # 2
 """Half the cost: 64, 32 and 16 frames and at most 300, 300 and 200 words."""
 Global___Sampling: _TypeAlias = Sampling  # noqa: Y015
 
+class _Priority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    """The same as PRIORITY_INTERACTIVE."""
+    PRIORITY_INTERACTIVE: _Priority.ValueType  # 1
+    """Somebody waits for the answer. Goes before all batch work that has not
+    started, whoever submitted that.
+    """
+    PRIORITY_BATCH: _Priority.ValueType  # 2
+    """Nobody waits. Done when no interactive work is left to start."""
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+    """How soon work is to be done, compared with other work of the same kind."""
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+"""The same as PRIORITY_INTERACTIVE."""
+PRIORITY_INTERACTIVE: Priority.ValueType  # 1
+"""Somebody waits for the answer. Goes before all batch work that has not
+started, whoever submitted that.
+"""
+PRIORITY_BATCH: Priority.ValueType  # 2
+"""Nobody waits. Done when no interactive work is left to start."""
+Global___Priority: _TypeAlias = Priority  # noqa: Y015
+
 @_typing.final
 class Segment(_message.Message):
     """A place in a video's tree.

@@ -31,6 +31,7 @@ class AnswerQuestionRequest(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     SUBTITLES_FIELD_NUMBER: _builtins.int
     POOL_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     video: _builtins.str
     """The video, `videos/{sha256}`. Required."""
     tree_width: _builtins.int
@@ -41,6 +42,8 @@ class AnswerQuestionRequest(_message.Message):
     """The subtitles to show beside the frames. Empty means none."""
     pool: _builtins.str
     """The pool whose endpoints must serve the call. Empty means any."""
+    priority: _types_pb2.Priority.ValueType
+    """How soon, where the model server knows priorities."""
     @_builtins.property
     def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The path of a low segment: three integers from 1 to `tree_width`. Required."""
@@ -54,10 +57,11 @@ class AnswerQuestionRequest(_message.Message):
         query: _builtins.str = ...,
         subtitles: _builtins.str = ...,
         pool: _builtins.str = ...,
+        priority: _types_pb2.Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "pool", b"pool", "query", b"query", "subtitles", b"subtitles", "tree_width", b"tree_width", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "pool", b"pool", "priority", b"priority", "query", b"query", "subtitles", b"subtitles", "tree_width", b"tree_width", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
