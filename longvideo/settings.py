@@ -71,6 +71,9 @@ class Settings(BaseSettings):
     qa_address: str = "127.0.0.1:7702"
     """Where the video question service listens, and where the orchestrator finds it."""
 
+    auth: Literal["none", "tokens"] = "none"
+    """Whether the orchestrator's API asks every caller for a token."""
+
     endpoints: tuple[Endpoint, ...] = ()
     """The model servers, as a JSON list of `{"url", "model", "roles", "pool", "gpus"}`."""
 

@@ -14,7 +14,7 @@ from longvideo.storage import open_store
 from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
 from orchestrator.celery_app import enqueuer, is_in_memory, make_app, start_worker
 from orchestrator.servicer import Backend, OrchestratorServicer, registration
-from orchestrator.wiring import make_runner, open_database
+from orchestrator.wiring import authenticator, make_runner, open_database
 
 
 def start(cleanup: contextlib.ExitStack) -> rpc.Server:
@@ -36,7 +36,9 @@ def start(cleanup: contextlib.ExitStack) -> rpc.Server:
         settings=configured,
         enqueue=enqueuer(app),
     )
-    return rpc.serve([registration(OrchestratorServicer(backend))], configured.api_address)
+    return rpc.serve(
+        [registration(OrchestratorServicer(backend))], configured.api_address, authenticate=authenticator(configured)
+    )
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from longvideo import rpc
+from longvideo.errors import BadSettings
 from longvideo.inference import ModelClient
 from longvideo.prompts import load_pack
 from longvideo.settings import Settings
@@ -24,6 +25,13 @@ def open_database(settings: Settings) -> Database:
     except OSError as error:
         raise storage_error(error, settings.data_dir) from error
     return Database(sqlite_url(settings.data_dir / "longvideo.db"))
+
+
+def authenticator(settings: Settings) -> rpc.Authenticate | None:
+    """Returns what tells who calls the API, or None where nobody is asked."""
+    if settings.auth == "none":
+        return None
+    raise BadSettings("auth is tokens, but there is nothing that keeps tokens; set it to none", setting="auth")
 
 
 def make_runner(settings: Settings, database: Database) -> Runner:

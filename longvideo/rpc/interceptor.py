@@ -1,0 +1,110 @@
+"""What every call goes through on the server's side: who is calling, and what becomes of what the servicer raises."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc_status import rpc_status
+
+from longvideo import auth, errors
+from longvideo.rpc.status import to_status
+
+logger = logging.getLogger(__name__)
+
+Authenticate = Callable[[str], auth.Caller]
+"""Given a bearer token's text, empty when the call has none, returns who is calling, or raises Unauthenticated."""
+
+_SCHEME = "bearer "
+# Health and reflection: the only services here that are not ours.
+_OPEN = "/grpc."
+
+
+class Calls(grpc.ServerInterceptor):
+    """Lets a method run for a known caller, and turns what it raises into a status.
+
+    To gRPC every method takes a stream of bytes, so that nothing of a request is awaited, held or parsed before its
+    caller is known, and a request that cannot be parsed gets an error that says so. gRPC gives each call a context of
+    its own (`contextvars`), in which all of it runs, the iteration of an answer's stream too.
+    """
+
+    def __init__(self, authenticate: Authenticate | None) -> None:
+        self._authenticate = authenticate
+
+    def intercept_service(self, continuation: Any, details: Any) -> Any:
+        """Returns the handler of a method, guarded; None where there is none."""
+        handler = continuation(details)
+        if handler is None or details.method.startswith(_OPEN):
+            return handler
+        metadata = details.invocation_metadata
+        if handler.unary_unary:
+            method = self._unary(handler.unary_unary, handler.request_deserializer, metadata)
+            return grpc.stream_unary_rpc_method_handler(method, None, handler.response_serializer)
+        if handler.unary_stream:
+            method = self._stream(handler.unary_stream, handler.request_deserializer, metadata)
+            return grpc.stream_stream_rpc_method_handler(method, None, handler.response_serializer)
+        return None  # a stream of requests is nothing that this knows how to guard
+
+    def _unary(self, method: Callable[..., Any], parse: Callable[[bytes], Any], metadata: Any) -> Callable[..., Any]:
+        def call(requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
+            try:
+                self._identify(metadata)
+                return method(_only(requests, parse), context)
+            except Exception as error:  # noqa: BLE001  # the one boundary: nothing may leave as a traceback
+                _abort(context, error)
+
+        return call
+
+    def _stream(
+        self, method: Callable[..., Iterator[Any]], parse: Callable[[bytes], Any], metadata: Any
+    ) -> Callable[..., Iterator[Any]]:
+        def call(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
+            try:
+                self._identify(metadata)
+                yield from method(_only(requests, parse), context)
+            except Exception as error:  # noqa: BLE001  # as above
+                _abort(context, error)
+
+        return call
+
+    def _identify(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
+        """Sets who is calling. Raises Unauthenticated."""
+        if self._authenticate is not None:
+            auth.CALLER.set(self._authenticate(_bearer(metadata)))
+
+
+def _bearer(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    """Returns the bearer token's text, empty when there is none."""
+    given = [value for key, value in metadata if key == "authorization"]
+    if not given:
+        return ""
+    value = given[0]
+    if len(given) > 1 or not isinstance(value, str) or value[: len(_SCHEME)].lower() != _SCHEME:
+        raise errors.Unauthenticated("The call's authorization is not one bearer token; send `Bearer TOKEN`.")
+    return value[len(_SCHEME) :].strip()
+
+
+def _only(requests: Iterator[bytes], parse: Callable[[bytes], Any]) -> Any:
+    """Returns the one request of a call."""
+    try:
+        return parse(next(requests))
+    except StopIteration:
+        raise errors.InvalidArgument("The call brought no request.") from None
+    except grpc.RpcError:
+        raise errors.Cancelled("The caller has gone.") from None
+    except DecodeError:
+        raise errors.InvalidArgument(
+            "The request cannot be read; it is not the message that this method takes.", reason="REQUEST_UNREADABLE"
+        ) from None
+
+
+def _abort(context: grpc.ServicerContext, error: Exception) -> None:
+    if not isinstance(error, errors.LongVideoError):
+        reference = secrets.token_hex(4)
+        logger.error("unexpected error %s", reference, exc_info=error)
+        error = errors.Internal(f"An unexpected error happened; the server's log has it under {reference}.")
+    context.abort_with_status(rpc_status.to_status(to_status(error)))
