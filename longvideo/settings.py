@@ -24,7 +24,7 @@ from longvideo.usage import ROLES, Role
 PREFIX = "LONGVIDEO_"
 _KEYS = {f"{PREFIX}API_KEY", *(f"{PREFIX}{role.upper()}_API_KEY" for role in ROLES)}
 # Read by the project's own checks, not by a process.
-_OTHERS = {f"{PREFIX}TINY_VLLM"}
+_OTHERS = {f"{PREFIX}TINY_VLLM", f"{PREFIX}TEST_S3_URL"}
 
 
 def _default_data_dir() -> Path:

@@ -1,4 +1,4 @@
-"""The database on SQLite under the suite, and what is particular to a file."""
+"""The database on SQLite and PostgreSQL under the suite, and what is particular to a file."""
 
 from __future__ import annotations
 
@@ -45,6 +45,23 @@ class TestSqlite(DatabaseSuite):
 
         def open_one() -> Database:
             opened.append(Database(sqlite_url(directory / "longvideo.db")))
+            return opened[-1]
+
+        yield open_one
+        for database in opened:
+            database.close()
+
+
+class TestPostgres(DatabaseSuite):
+    """A PostgreSQL database is a database."""
+
+    @pytest.fixture
+    def databases(self, postgres_url: str) -> Iterator[Databases]:
+        """Opens one database of a server."""
+        opened = list[Database]()
+
+        def open_one() -> Database:
+            opened.append(Database(postgres_url))
             return opened[-1]
 
         yield open_one

@@ -1,7 +1,8 @@
-"""A bucket as an object store, on two real S3 servers, and behind a proxy that breaks things.
+"""A bucket as an object store, on real S3 servers, and behind a proxy that breaks things.
 
-Moto's server honours conditions on writing and runs the whole suite. `rclone serve s3` ignores them and keeps objects
-as files; what no store over it could promise is left out there, each with its reason.
+Moto's server honours conditions on writing and runs the whole suite; so does MinIO, where there is one. `rclone serve
+s3` ignores them and keeps objects as files; what no store over it could promise is left out there, each with its
+reason.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from minio import Minio
 
 from caption_svc.caption import Captioner, CaptionRequest
 from longvideo.clips import Library
@@ -30,27 +30,24 @@ from longvideo.testing import ScriptedModelServer
 from longvideo.video import build_index, read_frames
 from tests.contract.library import VIDEO, add_film, film
 from tests.contract.object_store import ObjectStoreSuite
-from tests.contract.s3_servers import KEYS, Proxy, moto, rclone
 from tests.media import make_video, read_number
+from tests.parts import KEYS, Bucket, Moto, Proxy, Rclone, has_minio
 
 BUCKET = "films"
 
 
 @pytest.fixture(scope="module")
-def moto_endpoint() -> Iterator[str]:
+def moto_endpoint(moto: Moto) -> str:
     """Moto's server with a bucket."""
-    with moto() as endpoint:
-        Minio(endpoint.removeprefix("http://"), *KEYS[:2], secure=False, region="us-east-1").make_bucket(BUCKET)
-        yield endpoint
+    moto.make_bucket(BUCKET)
+    return moto.endpoint
 
 
 @pytest.fixture(scope="module")
-def rclone_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def rclone_endpoint(rclone: Rclone) -> str:
     """Rclone's server with a bucket."""
-    root = tmp_path_factory.mktemp("rclone")
-    (root / BUCKET).mkdir()
-    with rclone(root) as endpoint:
-        yield endpoint
+    rclone.make_bucket(BUCKET)
+    return rclone.endpoint
 
 
 @pytest.fixture
@@ -66,6 +63,18 @@ class TestS3StoreOnMoto(ObjectStoreSuite):
     def stores(self, moto_endpoint: str, prefix: str) -> Callable[[], ObjectStore]:
         """Opens one part of the bucket."""
         shared = S3Store(BUCKET, prefix, endpoint=moto_endpoint, keys=KEYS)
+        return lambda: shared
+
+
+class TestS3StoreOnMinio(ObjectStoreSuite):
+    """A bucket of MinIO is an object store."""
+
+    __test__ = has_minio()
+
+    @pytest.fixture
+    def stores(self, minio_bucket: Bucket, prefix: str) -> Callable[[], ObjectStore]:
+        """Opens one part of the bucket."""
+        shared = S3Store(minio_bucket.name, prefix, endpoint=minio_bucket.endpoint, keys=minio_bucket.keys)
         return lambda: shared
 
 

@@ -1,79 +1,12 @@
-"""Real S3 servers on loopback, and a proxy between them and their clients that delays, breaks and cuts answers."""
+"""A proxy between an S3 server and its clients that delays, breaks and cuts answers."""
 
 from __future__ import annotations
 
-import contextlib
 import http.client
-import shutil
-import socket
-import subprocess
-import sys
-import sysconfig
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-
-KEYS = ("testing", "testing-secret", "")
-
-
-def free_port() -> int:
-    """Returns a port that nothing listens on."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
-@contextlib.contextmanager
-def moto() -> Iterator[str]:
-    """Runs moto's server, which keeps objects in memory and honours conditions. Gives its endpoint."""
-    port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with _running(command, port) as endpoint:
-        yield endpoint
-
-
-@contextlib.contextmanager
-def rclone(root: Path) -> Iterator[str]:
-    """Runs `rclone serve s3` over a directory whose subdirectories are the buckets. Gives its endpoint.
-
-    It ignores conditions on writing.
-    """
-    port = free_port()
-    found = shutil.which("rclone", path=sysconfig.get_path("scripts")) or "rclone"
-    options = [
-        "--addr",
-        f"127.0.0.1:{port}",
-        "--auth-key",
-        ",".join(KEYS[:2]),
-        "--config",
-        "",
-        "--vfs-cache-mode",
-        "off",
-    ]
-    with _running([found, "serve", "s3", str(root), *options], port) as endpoint:
-        yield endpoint
-
-
-@contextlib.contextmanager
-def _running(command: list[str], port: int) -> Iterator[str]:
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        try:
-            _wait(server, port)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
-
-
-def _wait(server: subprocess.Popen[bytes], port: int) -> None:
-    for _ in range(600):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.1):
-            return
-        assert server.poll() is None, "the server ended"
-        time.sleep(0.05)
-    raise AssertionError("the server did not start")
-
 
 # What the proxy does with a request, given its method and path: "pass", a status, "cut" (only half of the body comes
 # back), "drop" (hangs up at once) or "forget" (hangs up after the server has done it).

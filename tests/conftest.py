@@ -1,0 +1,7 @@
+"""What all tests may ask for."""
+
+from __future__ import annotations
+
+from tests.parts.fixtures import minio_bucket, moto, postgres, postgres_url, rclone, redis, redis_url
+
+__all__ = ["minio_bucket", "moto", "postgres", "postgres_url", "rclone", "redis", "redis_url"]
