@@ -6,7 +6,7 @@ import sys
 
 from caption_svc.caption import Captioner
 from caption_svc.servicer import CaptionServicer, registration
-from longvideo import process, rpc, settings
+from longvideo import ports, process, rpc, settings
 from longvideo.clips import Library
 from longvideo.inference import ModelClient
 from longvideo.prompts import load_pack
@@ -26,7 +26,7 @@ def start() -> rpc.Server:
         sampling=configured.sampling,
         frame_selection=configured.frame_selection,
     )
-    return rpc.serve([registration(CaptionServicer(captioner))], configured.caption_address)
+    return ports.serve_internal(configured, "caption_listen", [registration(CaptionServicer(captioner))])
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from caption_svc.servicer import SERVICE_NAME as CAPTION_SERVICE
 from caption_svc.servicer import CaptionServicer
 from client.data_dir import DataDirectory
 from client.options import Models
-from longvideo import rpc, settings
+from longvideo import ports, rpc, settings
 from longvideo.clips import Library
 from longvideo.endpoints import Endpoint
 from longvideo.errors import BadSettings
@@ -40,6 +40,7 @@ from orchestrator.servicer import Backend, OrchestratorServicer
 from orchestrator.spec import Services
 from orchestrator.store import Database
 from orchestrator.tasks import Runner
+from orchestrator.wiring import authenticator
 from qa_svc.answer import Answerer
 from qa_svc.servicer import SERVICE_NAME as QA_SERVICE
 from qa_svc.servicer import VideoQAServicer
@@ -95,18 +96,19 @@ class Stack:
     """
 
     def __init__(
-        self, settings: Settings, *, command: str, address: str = "127.0.0.1:0", work: bool = True, check: bool = False
+        self, settings: Settings, *, command: str, public: bool = False, work: bool = True, check: bool = False
     ) -> None:
         """Says how to start; nothing is started yet.
 
         Args:
             settings: What `stack_settings` gave.
             command: What runs this, for whoever finds the data directory locked.
-            address: Where the orchestrator listens; the other services take the next two ports, or free ones.
+            public: Whether the orchestrator's API listens where the settings say, for others too, and the other
+                services on the next two ports of this machine alone. Otherwise all take free ports of this machine.
             work: Whether episodes are carried out.
             check: Whether to ask every configured model server whether it is there and has its model.
         """
-        self._settings, self._command, self._wanted, self._work, self._check = settings, command, address, work, check
+        self._settings, self._command, self._public, self._work, self._check = settings, command, public, work, check
         self.address = self.caption_address = self.qa_address = ""
         self.offline_url = ""
         self.unfinished = 0
@@ -160,16 +162,24 @@ class Stack:
         )
         app = make_app(settings, lambda: runner)
         backend = Backend(database, store, captions, settings, enqueuer(app))
-        self.address = self._serve(_API, OrchestratorServicer(backend), 0)
+        self.address = self._serve_api(OrchestratorServicer(backend), database)
         directory.announce(self.address)
         if self._work:
             self._stoppers.insert(0, start_worker(app, runner, settings.episode_concurrency).stop)
 
     def _serve(self, service: _Service, servicer: object, offset: int) -> str:
-        """Starts a server at the wanted address's port plus `offset`, or at any free port."""
-        host, _, port = self._wanted.rpartition(":")
-        name, add = service
-        server = rpc.serve([(name, add, servicer)], f"{host}:{int(port) + offset if int(port) else 0}")
+        """Starts a server for this process alone, at the API's port plus `offset`, or at any free port."""
+        port = int(self._settings.api_listen.rpartition(":")[2]) if self._public else 0
+        return self._started(rpc.serve([(*service, servicer)], f"127.0.0.1:{port + offset if port else 0}"))
+
+    def _serve_api(self, servicer: OrchestratorServicer, database: Database) -> str:
+        if self._public:
+            return self._started(
+                ports.serve_api(self._settings, [(*_API, servicer)], authenticator(self._settings, database))
+            )
+        return self._started(rpc.serve([(*_API, servicer)]))
+
+    def _started(self, server: rpc.Server) -> str:
         self._stoppers.append(lambda: server.stop(grace=0))
         return server.address
 

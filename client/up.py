@@ -13,10 +13,15 @@ from client import signals, words
 from client.options import Models, spread
 from longvideo.errors import BadSettings
 
+_HOST = (
+    "The address to listen on. One that other machines can reach needs TLS and tokens "
+    "(LONGVIDEO_API_TLS_CERT, LONGVIDEO_API_TLS_KEY, LONGVIDEO_AUTH), or LONGVIDEO_INSECURE=true."
+)
+
 
 @spread
 def up(
-    host: Annotated[str, typer.Option(help="The address to listen on; there is no authentication.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help=_HOST)] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port of the API; 0 takes any free one.")] = 7700,
     *,
     where: Models,
@@ -34,11 +39,11 @@ def up(
         raise BadSettings("`longvideo up` is the server: leave out --server.")
     from client.stack import Stack, stack_settings  # noqa: PLC0415  # heavy, and not needed for --help
 
-    overrides = {**where.overrides(), "api_address": f"{host}:{port}"}
+    overrides = {**where.overrides(), "api_listen": f"{host}:{port}"}
     settings = stack_settings(overrides, where)
     logging.getLogger().setLevel(logging.WARNING)
     signals.tidy_up()
-    with Stack(settings, command="longvideo up", address=settings.api_address) as stack:
+    with Stack(settings, command="longvideo up", public=True) as stack:
         print(f"api       {stack.address}")
         print(f"captions  {stack.caption_address}")
         print(f"video qa  {stack.qa_address}")

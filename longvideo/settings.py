@@ -10,18 +10,21 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from longvideo.addresses import check_address
 from longvideo.cache import CACHE_BYTES
 from longvideo.errors import BadSettings
 from longvideo.inference import Endpoint
 from longvideo.segments import DEFAULT_MIN_WIDTH, MAX_WIDTH, MIN_WIDTH
+from longvideo.tls import Identity
 from longvideo.usage import ROLES, Role
 
 PREFIX = "LONGVIDEO_"
+Address = Annotated[str, AfterValidator(check_address)]
 _KEYS = {f"{PREFIX}API_KEY", *(f"{PREFIX}{role.upper()}_API_KEY" for role in ROLES)}
 # Read by the project's own checks, not by a process.
 _OTHERS = {f"{PREFIX}TINY_VLLM", f"{PREFIX}TEST_S3_URL"}
@@ -62,14 +65,38 @@ class Settings(BaseSettings):
     broker_url: str = "memory://"
     """Celery's broker."""
 
-    api_address: str = "127.0.0.1:7700"
-    """Where the orchestrator listens, `host:port`; port 0 takes any free one."""
+    api_listen: Address = "127.0.0.1:7700"
+    """Where the orchestrator's API listens, `host:port`; port 0 takes any free one."""
 
-    caption_address: str = "127.0.0.1:7701"
-    """Where the caption service listens, and where the orchestrator finds it."""
+    caption_listen: Address = "127.0.0.1:7701"
+    """Where the caption service listens."""
 
-    qa_address: str = "127.0.0.1:7702"
-    """Where the video question service listens, and where the orchestrator finds it."""
+    caption_address: Address = "127.0.0.1:7701"
+    """Where the orchestrator finds the caption service. A name of several addresses: calls go to all in turn."""
+
+    qa_listen: Address = "127.0.0.1:7702"
+    """Where the video question service listens."""
+
+    qa_address: Address = "127.0.0.1:7702"
+    """Where the orchestrator finds the video question service, as with `caption_address`."""
+
+    tls_cert: Path | None = None
+    """The PEM file of the process's certificate chain: what the services show to each other, callers too."""
+
+    tls_key: Path | None = None
+    """The PEM file of the key of `tls_cert`, not encrypted."""
+
+    tls_ca: Path | None = None
+    """The PEM file of the authorities whose certificates the services believe."""
+
+    api_tls_cert: Path | None = None
+    """The PEM file of the certificate chain that the API shows to clients. Without one it shows `tls_cert`."""
+
+    api_tls_key: Path | None = None
+    """The PEM file of the key of `api_tls_cert`, not encrypted."""
+
+    insecure: bool = False
+    """Whether a port that other machines can reach may do without TLS and without tokens."""
 
     auth: Literal["none", "tokens"] = "none"
     """Whether the orchestrator's API asks every caller for a token."""
@@ -101,6 +128,18 @@ class Settings(BaseSettings):
     unavailable_patience: float = Field(3600.0, ge=0)
     """How many seconds an episode waits for models or storage that do not answer before it fails."""
 
+    def identity(self) -> Identity | None:
+        """Returns the files of what the services show to each other, or None where they talk in the open."""
+        if self.tls_cert is None or self.tls_key is None:
+            return None
+        return Identity(self.tls_cert, self.tls_key, self.tls_ca)
+
+    def api_identity(self) -> Identity | None:
+        """Returns the files of what the API shows to clients, or None where it talks in the open."""
+        if self.api_tls_cert is not None and self.api_tls_key is not None:
+            return Identity(self.api_tls_cert, self.api_tls_key, setting="api_tls")
+        return Identity(self.tls_cert, self.tls_key) if self.tls_cert is not None and self.tls_key is not None else None
+
     def s3_keys(self) -> tuple[str, str, str]:
         """Returns the access key, the secret key and the session token of the object store; empty where not set."""
         keys = (self.s3_access_key, self.s3_secret_key, self.s3_session_token)
@@ -128,11 +167,23 @@ def load(**overrides: Any) -> Settings:
         raise BadSettings(f"The setting {where} is wrong: {first['msg']}", setting=where) from None
     except SettingsError as error:
         raise BadSettings(f"A setting cannot be read: {error}") from None
-    if (settings.s3_access_key is None) != (settings.s3_secret_key is None):
-        raise BadSettings(
-            "s3_access_key and s3_secret_key belong together; set both or neither", setting="s3_access_key"
-        )
+    _check_together(settings)
     return settings.model_copy(update={"endpoints": tuple(map(_with_key, settings.endpoints))})
+
+
+# Each of these is worth nothing without the others.
+_TOGETHER = (("s3_access_key", "s3_secret_key"), ("tls_cert", "tls_key", "tls_ca"), ("api_tls_cert", "api_tls_key"))
+
+
+def _check_together(settings: Settings) -> None:
+    for group in _TOGETHER:
+        missing = [name for name in group if getattr(settings, name) is None]
+        if missing and len(missing) < len(group):
+            given = next(name for name in group if name not in missing)
+            raise BadSettings(
+                f"{given} is set, but not {' and '.join(missing)}; {', '.join(group)} belong together: set all or none",
+                setting=missing[0],
+            )
 
 
 def _with_key(endpoint: Endpoint) -> Endpoint:

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import sys
 
-from longvideo import process, rpc, settings
+from longvideo import ports, process, rpc, settings
 from longvideo.storage import open_store
 from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
 from orchestrator.celery_app import enqueuer, is_in_memory, make_app, start_worker
@@ -32,12 +32,12 @@ def start(cleanup: contextlib.ExitStack) -> rpc.Server:
     backend = Backend(
         database=database,
         store=open_store(configured.data_dir, configured.object_store, configured.s3_keys()),
-        captions=CaptionServiceStub(rpc.connect(configured.caption_address)),
+        captions=CaptionServiceStub(ports.connect(configured, "caption_address")),
         settings=configured,
         enqueue=enqueuer(app),
     )
-    return rpc.serve(
-        [registration(OrchestratorServicer(backend))], configured.api_address, authenticate=authenticator(configured)
+    return ports.serve_api(
+        configured, [registration(OrchestratorServicer(backend))], authenticator(configured, database)
     )
 
 

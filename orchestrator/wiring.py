@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from longvideo import rpc
+from longvideo import ports, rpc
 from longvideo.errors import BadSettings
 from longvideo.inference import ModelClient
 from longvideo.prompts import load_pack
@@ -27,7 +27,7 @@ def open_database(settings: Settings) -> Database:
     return Database(sqlite_url(settings.data_dir / "longvideo.db"))
 
 
-def authenticator(settings: Settings) -> rpc.Authenticate | None:
+def authenticator(settings: Settings, database: Database) -> rpc.Authenticate | None:  # noqa: ARG001
     """Returns what tells who calls the API, or None where nobody is asked."""
     if settings.auth == "none":
         return None
@@ -38,8 +38,8 @@ def make_runner(settings: Settings, database: Database) -> Runner:
     """Returns what carries episodes out. Raises BadSettings when no endpoint plays the reasoner."""
     services = Services(
         reasoner=ModelClient("reason", settings.endpoints),
-        captions=CaptionServiceStub(rpc.connect(settings.caption_address)),
-        video_qa=VideoQAServiceStub(rpc.connect(settings.qa_address)),
+        captions=CaptionServiceStub(ports.connect(settings, "caption_address")),
+        video_qa=VideoQAServiceStub(ports.connect(settings, "qa_address")),
         pack=load_pack(settings.prompt_pack),
     )
     return Runner(database, services, patience=settings.unavailable_patience)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from longvideo import process, rpc, settings
+from longvideo import ports, process, rpc, settings
 from longvideo.clips import Library
 from longvideo.inference import ModelClient
 from longvideo.prompts import load_pack
@@ -22,7 +22,7 @@ def start() -> rpc.Server:
         ModelClient("qa", configured.endpoints),
         load_pack(configured.prompt_pack),
     )
-    return rpc.serve([registration(VideoQAServicer(answerer))], configured.qa_address)
+    return ports.serve_internal(configured, "qa_listen", [registration(VideoQAServicer(answerer))])
 
 
 if __name__ == "__main__":

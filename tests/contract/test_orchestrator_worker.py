@@ -335,7 +335,7 @@ def test_process(tmp_path: Path) -> None:
     """`python -m orchestrator` says where it listens, answers there, and stops when it is told to."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LONGVIDEO_")} | {
         "LONGVIDEO_DATA_DIR": str(tmp_path / "new" / "data"),
-        "LONGVIDEO_API_ADDRESS": "127.0.0.1:0",
+        "LONGVIDEO_API_LISTEN": "127.0.0.1:0",
         "LONGVIDEO_ENDPOINTS": '[{"url": "http://127.0.0.1:9/v1", "roles": ["reason"]}]',
     }
     command = [sys.executable, "-m", "orchestrator"]

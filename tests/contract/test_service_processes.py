@@ -37,7 +37,7 @@ def start(name: str, data_dir: Path, **settings: str) -> subprocess.Popen[str]:
 def test_a_process(tmp_path: Path, name: str, setting: str, service: str) -> None:
     """A service says where it listens, is healthy, answers, and stops when it is told to."""
     endpoints = json.dumps([{"url": "http://127.0.0.1:9/v1", "roles": ["caption", "qa"], "model": "m"}])
-    settings = {f"{setting}_ADDRESS": "127.0.0.1:0", "ENDPOINTS": endpoints}
+    settings = {f"{setting}_LISTEN": "127.0.0.1:0", "ENDPOINTS": endpoints}
     with start(name, tmp_path, **settings) as process:
         assert process.stdout is not None
         ready = process.stdout.readline().strip()

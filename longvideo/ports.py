@@ -1,0 +1,55 @@
+"""The ports of the service processes, as the settings say: who may reach them, and how they reach each other."""
+
+from __future__ import annotations
+
+import grpc
+
+from longvideo import addresses, rpc, tls
+from longvideo.errors import BadSettings
+from longvideo.settings import Settings
+
+
+def serve_internal(settings: Settings, setting: str, services: list[rpc.Service]) -> rpc.Server:
+    """Starts a server for other services, at the address that is in `setting`.
+
+    With TLS it lets in only who has a certificate of `tls_ca`. Raises BadSettings for an address that others can reach
+    without, and what `rpc.serve` raises.
+    """
+    identity = settings.identity()
+    if identity is None:
+        _only_here(settings, setting, "tls_cert, tls_key and tls_ca")
+    credentials = tls.server_credentials(identity) if identity else None
+    return rpc.serve(services, getattr(settings, setting), tls=credentials)
+
+
+def serve_api(settings: Settings, services: list[rpc.Service], authenticate: rpc.Authenticate | None) -> rpc.Server:
+    """Starts the server that clients talk to.
+
+    Raises BadSettings for an address that others can reach without TLS or without tokens, and what `rpc.serve` raises.
+    """
+    identity = settings.api_identity()
+    if identity is None:
+        _only_here(settings, "api_listen", "api_tls_cert and api_tls_key")
+    if authenticate is None:
+        _only_here(settings, "api_listen", "auth=tokens")
+    credentials = tls.server_credentials(identity) if identity else None
+    return rpc.serve(services, settings.api_listen, tls=credentials, authenticate=authenticate)
+
+
+def connect(settings: Settings, setting: str) -> grpc.Channel:
+    """Returns a channel to the service whose address is in `setting`. Raises BadSettings."""
+    identity = settings.identity()
+    if identity is None:
+        _only_here(settings, setting, "tls_cert, tls_key and tls_ca")
+    return rpc.connect(getattr(settings, setting), tls=tls.channel_credentials(identity) if identity else None)
+
+
+def _only_here(settings: Settings, setting: str, wanted: str) -> None:
+    address = getattr(settings, setting)
+    if settings.insecure or addresses.is_loopback(address):
+        return
+    raise BadSettings(
+        f"{setting} is {address}, which is open to other machines; set {wanted}, or insecure=true when the network "
+        "itself lets nobody else in",
+        setting=setting,
+    )
