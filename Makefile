@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m
 READY := .venv/ready
 
-.PHONY: help setup demo test check format stubs test-vllm bench-frames clean
+.PHONY: help setup demo test check format stubs fuzz test-vllm bench-frames clean
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -48,6 +48,11 @@ stubs: $(READY) ## Generates longvideo/v1 from the protos.
 	bin/stubs
 
 ##@ Opt-in tiers
+
+FUZZ_SECONDS ?= 30
+
+fuzz: $(READY) ## Gives random input to all that reads; FUZZ_SECONDS for each target (30).
+	$(RUN) pytest tests/fuzz --fuzz-seconds $(FUZZ_SECONDS) --timeout 0
 
 test-vllm: $(READY) ## Runs the tests that need the genuine vLLM server, on CPU.
 	bin/test-vllm

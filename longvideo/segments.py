@@ -57,7 +57,7 @@ class Segment:
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.path) <= LEVELS:
-            raise InvalidArgument(f"segment {self} has {len(self.path)} ids; it needs one, two or three", field="path")
+            raise InvalidArgument(f"path has {len(self.path)} ids; it needs one, two or three", field="path")
 
     def __str__(self) -> str:
         return f"({','.join(map(str, self.path))})"

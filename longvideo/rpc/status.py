@@ -15,6 +15,11 @@ from longvideo.v1 import types_pb2
 
 ERROR_DOMAIN = "longvideo"
 
+# An error travels in headers, of which gRPC's clients take 8 KiB, and drop a call with more: the status that was meant
+# is then lost. A message goes there twice, and once with three bytes for each that is not ASCII.
+MAX_MESSAGE_BYTES = 1000
+MAX_VALUE_BYTES = 200
+
 # Only the tree that everybody knows: a class of one part comes as the nearest one that its code says.
 _CLASSES = {cls.__name__: cls for cls in errors.all_errors() if cls.__module__ == errors.__name__}
 _BY_CODE: dict[grpc.StatusCode, type[errors.LongVideoError]] = {
@@ -33,7 +38,8 @@ _BY_CODE: dict[grpc.StatusCode, type[errors.LongVideoError]] = {
 
 def to_status(error: errors.LongVideoError) -> status_pb2.Status:
     """Returns the error as it goes over the wire: code, message, one ErrorInfo, RetryInfo, and the calls made."""
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=error.metadata)
+    metadata = {name: _cut(value, MAX_VALUE_BYTES) for name, value in error.metadata.items()}
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=metadata)
     info.metadata["class"] = type(error).__name__
     messages: list[Message] = [info, *map(usage.to_proto, error.calls)]
     if error.retry_after is not None:
@@ -43,7 +49,14 @@ def to_status(error: errors.LongVideoError) -> status_pb2.Status:
     details = [any_pb2.Any() for _ in messages]
     for packed, message in zip(details, messages, strict=True):
         packed.Pack(message)
-    return status_pb2.Status(code=error.code.value[0], message=error.message, details=details)
+    said = _cut(error.message, MAX_MESSAGE_BYTES)
+    return status_pb2.Status(code=error.code.value[0], message=said, details=details)
+
+
+def _cut(text: str, size: int) -> str:
+    # Half of a surrogate pair, which a file's name can hold, is nothing that the wire can say.
+    data = text.encode("utf-8", "replace")
+    return data.decode() if len(data) <= size else data[: size - 3].decode("utf-8", "ignore") + "…"
 
 
 def from_rpc_error(error: grpc.RpcError) -> errors.LongVideoError:

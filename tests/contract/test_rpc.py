@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from longvideo import errors, rpc
+from longvideo.rpc.status import MAX_MESSAGE_BYTES
 from longvideo.usage import Call
 from longvideo.v1 import caption_pb2, caption_pb2_grpc, orchestrator_pb2, orchestrator_pb2_grpc
 
@@ -213,3 +214,20 @@ def test_every_server_has_health_and_reflection() -> None:
 
     assert states == [health_pb2.HealthCheckResponse.SERVING] * 2
     assert SERVICE in [service.name for service in answer.list_services_response.service]
+
+
+@pytest.mark.parametrize("text", ["x", "语", "\ud800"], ids=["ascii", "wide", "surrogate"])
+def test_an_error_is_never_too_long_for_the_wire(call: Callable[..., Any], text: str) -> None:
+    """However much an error says, its class, its reason and every one of its calls arrive."""
+    told = [Call("qa", "m" * 200, "http://h/v1", "h800", 2, 1.0, 1.0, "error", detail="d" * 300) for _ in range(16)]
+
+    def behave(_: grpc.ServicerContext) -> None:
+        error = errors.NotFound(text * 50_000, reason="GONE", name=text * 50_000)
+        error.calls = tuple(told)
+        raise error
+
+    with pytest.raises(errors.NotFound) as caught:
+        call(behave)
+    assert caught.value.reason == "GONE"
+    assert 100 < len(caught.value.message.encode()) <= MAX_MESSAGE_BYTES
+    assert [made.id for made in caught.value.calls] == [made.id for made in told]
