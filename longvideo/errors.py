@@ -12,6 +12,7 @@
     ├── AlreadyExists          use another id
     ├── FailedPrecondition     bring the system into another state first
     │   ├── VideoChanged       add the video again
+    │   ├── UploadChanged      upload the video again
     │   ├── DataInUse          wait for the other process, or use another directory
     │   └── ModelRejected      mend the endpoint's configuration: the model server said no
     ├── ResourceExhausted      free something
@@ -130,6 +131,12 @@ class VideoChanged(FailedPrecondition):
     """The stored bytes of a video are not the ones that were indexed."""
 
     default_reason = "VIDEO_CHANGED"
+
+
+class UploadChanged(FailedPrecondition):
+    """What was uploaded is not what was announced, or was written to while it was checked."""
+
+    default_reason = "UPLOAD_DIFFERS"
 
 
 class DataInUse(FailedPrecondition):

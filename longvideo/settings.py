@@ -46,8 +46,9 @@ class Settings(BaseSettings):
     object_store: str = ""
     """Where videos and captions are kept instead, `s3://bucket/prefix?endpoint=https://host:9000&region=eu-west-1`.
 
-    Without an endpoint that is AWS. The credentials are `LONGVIDEO_S3_ACCESS_KEY` and `LONGVIDEO_S3_SECRET_KEY`, and
-    for temporary ones `LONGVIDEO_S3_SESSION_TOKEN`; without them requests are not signed.
+    Without an endpoint that is AWS. Where clients reach the server by another address than the services do, a
+    `public_endpoint=https://…` says so. The credentials are `LONGVIDEO_S3_ACCESS_KEY` and `LONGVIDEO_S3_SECRET_KEY`,
+    and for temporary ones `LONGVIDEO_S3_SESSION_TOKEN`; without them requests are not signed.
     """
 
     s3_access_key: SecretStr | None = None

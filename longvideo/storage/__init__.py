@@ -13,20 +13,31 @@ from pathlib import Path
 
 from longvideo.storage.directory import DirectoryStore, storage_error
 from longvideo.storage.objects import (
+    UPLOADS,
+    Imports,
     ObjectStat,
     ObjectStore,
+    OpenUpload,
+    PartUploads,
+    StoredPart,
     caption_key,
     caption_prefix,
     check_key,
     index_key,
     source_key,
     subtitles_key,
+    upload_key,
 )
 
 __all__ = [
     "DirectoryStore",
+    "Imports",
     "ObjectStat",
     "ObjectStore",
+    "OpenUpload",
+    "PartUploads",
+    "StoredPart",
+    "UPLOADS",
     "caption_key",
     "caption_prefix",
     "check_key",
@@ -35,6 +46,7 @@ __all__ = [
     "source_key",
     "storage_error",
     "subtitles_key",
+    "upload_key",
 ]
 
 

@@ -20,6 +20,7 @@ from longvideo.errors import (
     NotFound,
     StorageFull,
     StorageUnavailable,
+    UploadChanged,
 )
 from longvideo.storage.objects import ObjectStat, check_key
 from longvideo.video.source import ByteSource, FileSource
@@ -139,7 +140,7 @@ class DirectoryStore:
                 status = path.stat()
             except (FileNotFoundError, NotADirectoryError):
                 return None
-            return ObjectStat(status.st_size, f"{status.st_size}-{status.st_mtime_ns}") if path.is_file() else None
+            return ObjectStat(status.st_size, _version(status)) if path.is_file() else None
 
     def delete(self, key: str) -> None:
         """Deletes an object, and the directories that it leaves empty."""
@@ -212,21 +213,49 @@ class DirectoryStore:
             source = path.resolve()
             if not source.is_file():
                 raise NotFound(f"there is no file {path}", path=str(path))
-        with _explained(target):
-            temporary = self._temporary()
-            try:
-                try:
-                    self._link(source, temporary)
-                except OSError as error:
-                    if error.errno not in _NO_LINKS:
-                        raise
-                    temporary.symlink_to(source)
-                _into_place(os.replace, temporary, target)
-            finally:
-                # Renaming one link of a file onto another does nothing, and leaves the first.
-                temporary.unlink(missing_ok=True)
+        with _explained(target), self._linked(source) as temporary:
+            _into_place(os.replace, temporary, target)
 
-    def upload_uri(self, key: str) -> str:
+    def copy(self, source: str, version: str, target: str) -> None:
+        """Makes one object's file another's too, as `add_file` does. Raises NotFound and UploadChanged."""
+        path, copied = self._path(source), self._path(target)
+        with _explained(path):
+            found = path.resolve()
+            if not found.is_file():
+                raise _not_found(source)
+        with _explained(copied), self._linked(found) as temporary:
+            # Of the link, so that it does not matter what is put in the place of the file meanwhile.
+            if _version(temporary.stat()) != version:
+                raise UploadChanged(f"{source} was changed after it was checked; upload it again", key=source)
+            _into_place(os.replace, temporary, copied)
+
+    @contextlib.contextmanager
+    def _linked(self, source: Path) -> Iterator[Path]:
+        """Gives a link to a file, a symbolic one where there can be no other, and removes whatever is left of it."""
+        temporary = self._temporary()
+        try:
+            try:
+                self._link(source, temporary)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                temporary.symlink_to(source)
+            yield temporary
+        finally:
+            # Renaming one link of a file onto another does nothing, and leaves the first.
+            temporary.unlink(missing_ok=True)
+
+    @property
+    def parts(self) -> None:
+        """None: whoever can write to the directory needs no parts."""
+        return None
+
+    @property
+    def imports(self) -> None:
+        """None: there are no buckets."""
+        return None
+
+    def upload_uri(self, key: str, seconds: float) -> str:  # noqa: ARG002  # a file does not expire
         """Returns the `file:` URI of the object, whose directory exists when this returns."""
         path = self._path(key)
         with _explained(path):
@@ -285,6 +314,10 @@ def _sweep(directory: Path, before: float) -> None:
         with contextlib.suppress(OSError):
             if path.lstat().st_ctime < before:
                 path.unlink()
+
+
+def _version(status: os.stat_result) -> str:
+    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def _not_found(key: str) -> NotFound:

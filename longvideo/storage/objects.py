@@ -4,12 +4,13 @@ videos/{sha256}/source                                 the bytes of a video
 videos/{sha256}/index                                  its packet index
 videos/{sha256}/subtitles/{id}                         its subtitles
 captions/{sha256}/{width}/{digest}/{h}[-{m}[-{l}]]     one caption
+uploads/{tenant}/{sha256}                              what a client writes, until it was checked
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -21,6 +22,7 @@ from longvideo.video.source import ByteSource
 # What S3 accepts, less the room a prefix may need.
 MAX_KEY_CHARS = 900
 MAX_NAME_CHARS = 200
+UPLOADS = "uploads/"
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 
 
@@ -29,6 +31,66 @@ class ObjectStat(NamedTuple):
 
     size: int
     version: str
+
+
+class StoredPart(NamedTuple):
+    """The size of a part that was written, in bytes, and a text that changes when its bytes change."""
+
+    size: int
+    version: str
+
+
+class OpenUpload(NamedTuple):
+    """An upload in parts that was begun, and neither completed nor given up."""
+
+    key: str
+    upload: str
+
+
+class PartUploads(Protocol):
+    """Uploads of large objects in parts: clients write these in any order, several at once, each as often as it takes.
+
+    Every method raises InvalidArgument, StorageFull and StorageUnavailable as those of `ObjectStore` do.
+    """
+
+    def begin(self, key: str) -> str:
+        """Begins an upload and returns its id. The object is there only once the upload is completed."""
+        ...
+
+    def uri(self, key: str, upload: str, number: int, seconds: float) -> str:
+        """Returns where a client may write part `number`, from 1, for so many seconds; it can do nothing else there."""
+        ...
+
+    def written(self, key: str, upload: str) -> dict[int, StoredPart]:
+        """Returns the parts that are there, by number. Raises NotFound when there is no such upload."""
+        ...
+
+    def complete(self, key: str, upload: str, versions: Mapping[int, str]) -> None:
+        """Makes the parts of these versions, in the order of their numbers, the object; those not named are dropped.
+
+        Raises NotFound when there is no such upload, and UploadChanged when a part has another version.
+        """
+        ...
+
+    def abort(self, key: str, upload: str) -> None:
+        """Gives an upload up, with its parts. Does nothing when there is no such upload."""
+        ...
+
+    def unfinished(self, prefix: str) -> Iterator[OpenUpload]:
+        """Yields the uploads that are open, to keys that start with `prefix`."""
+        ...
+
+
+class Imports(Protocol):
+    """Other buckets on the same storage, from which objects are taken without a download and an upload."""
+
+    def open(self, bucket: str, name: str) -> ByteSource:
+        """Opens an object of another bucket for reading. Raises NotFound, StorageUnavailable."""
+        ...
+
+    def copy(self, bucket: str, name: str, version: str, target: str) -> None:
+        """Copies an object of another bucket to a key, as `ObjectStore.copy` does."""
+        ...
 
 
 class ObjectStore(Protocol):
@@ -71,8 +133,25 @@ class ObjectStore(Protocol):
         """Makes a local file an object, replacing any, as cheaply as the store can. Raises NotFound without one."""
         ...
 
-    def upload_uri(self, key: str) -> str:
-        """Returns where a client may write the object's bytes itself."""
+    def copy(self, source: str, version: str, target: str) -> None:
+        """Makes the bytes of one object those of another too, replacing any, without reading them.
+
+        Raises NotFound when there is no object `source`, and UploadChanged when it has another version than this.
+        """
+        ...
+
+    def upload_uri(self, key: str, seconds: float) -> str:
+        """Returns where a client may write the object's bytes itself; for so many seconds, where it can expire."""
+        ...
+
+    @property
+    def parts(self) -> PartUploads | None:
+        """Uploads in parts; None when clients write objects of any size to their `upload_uri`."""
+        ...
+
+    @property
+    def imports(self) -> Imports | None:
+        """Other buckets; None when there are none."""
         ...
 
     def lock(self, key: str, timeout: float) -> AbstractContextManager[None]:
@@ -97,6 +176,11 @@ def check_key(key: str) -> str:
 def source_key(video_id: str) -> str:
     """Returns the key of a video's bytes."""
     return f"videos/{video_id}/source"
+
+
+def upload_key(tenant: str, video_id: str) -> str:
+    """Returns the key that a tenant's client writes a video's bytes to."""
+    return f"{UPLOADS}{tenant}/{video_id}"
 
 
 def index_key(video_id: str) -> str:

@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
-from minio.error import MinioException
-
-from longvideo.errors import BadSettings, NotFound, VideoChanged
+from longvideo.errors import BadSettings, NotFound
 from longvideo.storage.objects import ObjectStat, check_key
 from longvideo.storage.s3_bucket import Bucket
+from longvideo.storage.s3_imports import S3Imports, copy_object, open_object
 from longvideo.storage.s3_lease import Lease
-from longvideo.storage.s3_requests import Traffic, explained, status_of
+from longvideo.storage.s3_parts import S3Parts
+from longvideo.storage.s3_requests import Traffic, explained
 from longvideo.storage.s3_source import S3Source
 
-# How long a client may take to begin an upload that it was given a URI for.
-_UPLOAD: Final = timedelta(hours=6)
 _AWS: Final = "https://s3.amazonaws.com"
 _REGION: Final = "us-east-1"
 
@@ -41,6 +39,7 @@ class S3Store:
         endpoint: str = _AWS,
         region: str = _REGION,
         keys: tuple[str, str, str] = ("", "", ""),
+        public_endpoint: str = "",
         lease_seconds: float = 30.0,
     ) -> None:
         """Makes a store; nothing is asked of the server yet.
@@ -51,28 +50,30 @@ class S3Store:
             endpoint: The server, `http://host:port` or `https://…`.
             region: The region, which is part of every signature.
             keys: The access key, the secret key and the session token; requests are not signed without.
+            public_endpoint: The server as clients reach it, where that is not `endpoint`.
             lease_seconds: How long a lock outlives a holder that died.
         """
-        self._bucket = Bucket(bucket, endpoint, region, keys)
+        self._bucket = Bucket(bucket, endpoint, region, keys, public_endpoint)
         self._prefix = f"{prefix}/" if prefix else ""
         self._lease_seconds = lease_seconds
 
     @classmethod
     def at(cls, url: str, keys: tuple[str, str, str]) -> S3Store:
-        """Returns the store that `s3://bucket/prefix?endpoint=…&region=…` names. Raises BadSettings."""
+        """Returns the store that a URL names, as `settings.object_store` says. Raises BadSettings."""
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         endpoint, region = options.pop("endpoint", _AWS), options.pop("region", _REGION)
-        server, prefix = urlsplit(endpoint), parts.path.strip("/")
-        is_server = server.scheme in {"http", "https"} and server.netloc and not server.path.strip("/")
-        if parts.scheme != "s3" or not parts.netloc or options or not is_server:
+        public = options.pop("public_endpoint", endpoint)
+        prefix = parts.path.strip("/")
+        if parts.scheme != "s3" or not parts.netloc or options or not (_is_server(endpoint) and _is_server(public)):
             raise BadSettings(
-                f"object_store is {url}; it must be s3://bucket/prefix?endpoint=https://host:port&region=name",
+                f"object_store is {url}; it must be s3://bucket/prefix?endpoint=https://host:port&region=name, and may "
+                "have a public_endpoint",
                 setting="object_store",
             )
         if prefix:
             check_key(prefix)
-        return cls(parts.netloc, prefix, endpoint=endpoint, region=region, keys=keys)
+        return cls(parts.netloc, prefix, endpoint=endpoint, region=region, keys=keys, public_endpoint=public)
 
     @property
     def traffic(self) -> Traffic:
@@ -107,15 +108,7 @@ class S3Store:
         """Returns an object's size and version, or None when there is none."""
         name = self._name(key)
         with explained(self._bucket.where, key):
-            try:
-                found = self._bucket.client.stat_object(self._bucket.name, name)
-            except MinioException as error:
-                # Without a body, an answer does not say whether the object or the bucket is missing.
-                if status_of(error) == 404:
-                    return None
-                raise
-        size, etag = int(found.size or 0), (found.etag or "").strip('"')
-        return ObjectStat(size, f"{size}-{etag}")
+            return self._bucket.stat(name)
 
     def delete(self, key: str) -> None:
         """Deletes an object. Does nothing when there is none."""
@@ -135,26 +128,11 @@ class S3Store:
 
     def open(self, key: str) -> S3Source:
         """Opens an object for reading byte ranges. Raises NotFound."""
-        found = self.stat(key)
-        if found is None:
-            raise NotFound(f"there is nothing stored under {key}", key=key)
-        etag = found.version.partition("-")[2]
-        return S3Source(key, found.size, found.version, lambda offset, length: self._range(key, etag, offset, length))
+        return open_object(self._bucket, self._name(key), key)
 
-    def _range(self, key: str, etag: str, offset: int, length: int) -> bytes:
-        changed = VideoChanged(f"{key} was changed while it was read; add the video again", key=key)
-        with explained(self._bucket.where, key):
-            try:
-                read = self._bucket.read(self._name(key), offset, length, {"If-Match": f'"{etag}"'})
-            except MinioException as error:
-                # Changed, gone, and shorter than the range begins.
-                if status_of(error) in {412, 404, 416}:
-                    raise changed from error
-                raise
-        # Not every server honours the condition.
-        if read.etag != etag:
-            raise changed
-        return read.data
+    def copy(self, source: str, version: str, target: str) -> None:
+        """Makes the server copy one version of an object. Raises NotFound and UploadChanged."""
+        copy_object(self._bucket, self._name(source), version, (self._bucket, self._name(target)), source)
 
     def add_file(self, key: str, path: Path) -> None:
         """Uploads a local file, in parts when it is large. Raises NotFound without one."""
@@ -164,9 +142,19 @@ class S3Store:
         with explained(self._bucket.where, key):
             self._bucket.client.fput_object(self._bucket.name, name, str(path))
 
-    def upload_uri(self, key: str) -> str:
-        """Returns a URI that whoever has it may PUT the object's bytes to, for six hours."""
-        return self._bucket.client.presigned_put_object(self._bucket.name, self._name(key), _UPLOAD)
+    def upload_uri(self, key: str, seconds: float) -> str:
+        """Returns a URL that whoever has it may PUT the object's bytes to, for so many seconds."""
+        return self._bucket.url_for_clients("PUT", self._name(key), timedelta(seconds=seconds))
+
+    @property
+    def parts(self) -> S3Parts:
+        """Uploads in parts."""
+        return S3Parts(self._bucket, self._prefix)
+
+    @property
+    def imports(self) -> S3Imports:
+        """The server's other buckets."""
+        return S3Imports(self._bucket, self._prefix)
 
     def lock(self, key: str, timeout: float) -> AbstractContextManager[None]:
         """Holds a lock: an object that its holder renews, and that others take over when it has not for a while."""
@@ -177,3 +165,8 @@ class S3Store:
 
     def _name(self, key: str) -> str:
         return self._prefix + check_key(key)
+
+
+def _is_server(endpoint: str) -> bool:
+    parts = urlsplit(endpoint)
+    return parts.scheme in {"http", "https"} and bool(parts.netloc) and not parts.path.strip("/")

@@ -8,15 +8,18 @@ import secrets
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from minio import Minio
+from minio.credentials.credentials import Credentials
 from minio.error import MinioException, S3Error, ServerError
 from minio.helpers import DictType
+from minio.signer import presign_v4
 from urllib3 import BaseHTTPResponse
 
+from longvideo.storage.objects import ObjectStat
 from longvideo.storage.s3_requests import Traffic, Transient, connections, patiently, status_of
 
 _PRESIGNED: Final = timedelta(minutes=15)
@@ -43,11 +46,13 @@ class Bucket:
         client: The SDK, for what needs no condition; it tries again by itself.
     """
 
-    def __init__(self, name: str, endpoint: str, region: str, keys: tuple[str, str, str]) -> None:
-        parts = urlsplit(endpoint)
+    def __init__(
+        self, name: str, endpoint: str, region: str, keys: tuple[str, str, str], public_endpoint: str = ""
+    ) -> None:
         access, secret, token = (key or None for key in keys)
 
-        def client(*, retried: bool) -> Minio:
+        def client(address: str, *, retried: bool) -> Minio:
+            parts = urlsplit(address)
             return Minio(
                 parts.netloc,
                 access_key=access,
@@ -61,9 +66,12 @@ class Bucket:
         self.name = name
         self.where = f"s3://{name} at {endpoint}"
         self.traffic = Traffic()
-        self.client = client(retried=True)
+        self.client = client(endpoint, retried=True)
         # Where an answer can be cut short, or a lost one changes what the next means, we try again ourselves.
-        self._reader = client(retried=False)
+        self._reader = client(endpoint, retried=False)
+        # It only signs. The host is part of a signature.
+        self._public = client(public_endpoint or endpoint, retried=False)
+        self._endpoint, self._region, self._keys = endpoint, region, keys
         self._writer = connections(retried=False)
         self._conditional: bool | None = None
         self._asking = threading.Lock()
@@ -86,6 +94,56 @@ class Bucket:
         if length and len(data) != length:
             raise Transient(f"{len(data)} bytes came instead of {length}")
         return Stored(data, answer.headers.get("etag", "").strip('"'), _age(answer))
+
+    def stat(self, name: str) -> ObjectStat | None:
+        """Returns an object's size and version, or None when there is none."""
+        try:
+            found = self.client.stat_object(self.name, name)
+        except MinioException as error:
+            # Without a body, an answer does not say whether the object or the bucket is missing.
+            if status_of(error) == 404:
+                return None
+            raise
+        size, etag = int(found.size or 0), (found.etag or "").strip('"')
+        return ObjectStat(size, f"{size}-{etag}")
+
+    def beside(self, name: str) -> Bucket:
+        """Returns another bucket of the same server."""
+        return Bucket(name, self._endpoint, self._region, self._keys)
+
+    def url_for_clients(
+        self, method: str, name: str, expires: timedelta, query: Mapping[str, str] | None = None
+    ) -> str:
+        """Returns a URL that allows whoever has it one kind of request for one object, and nothing else."""
+        return self._public.get_presigned_url(method, self.name, name, expires, extra_query_params=dict(query or {}))
+
+    def ask(self, method: str, name: str, query: Mapping[str, str], body: bytes = b"") -> BaseHTTPResponse:
+        """Sends a request that the SDK has no call for, about an object or, without a name, about the bucket."""
+        answer = self._writer.request(method, self._signed(method, name, query), body=body or None)
+        if answer.status >= 400:
+            raise _refused(answer)
+        return answer
+
+    def _signed(self, method: str, name: str, query: Mapping[str, str]) -> str:
+        if name:
+            return self.client.get_presigned_url(method, self.name, name, _PRESIGNED, extra_query_params=dict(query))
+        # The SDK presigns requests for objects only; whether the bucket stands in the host or the path is its choice.
+        url = urlsplit(self.client.get_presigned_url(method, self.name, "-", _PRESIGNED))
+        asked = urlencode(sorted(query.items()), quote_via=quote)
+        url = url._replace(path=url.path.removesuffix("-"), query=asked)
+        access, secret, token = self._keys
+        if access:
+            if token:
+                url = url._replace(query=f"{asked}&X-Amz-Security-Token={quote(token, safe='')}")
+            url = presign_v4(
+                method=method,
+                url=url,
+                region=self._region,
+                credentials=Credentials(access, secret),
+                date=datetime.now(UTC),
+                expires=int(_PRESIGNED.total_seconds()),
+            )
+        return urlunsplit(url)
 
     def put(self, name: str, data: bytes) -> None:
         """Writes an object, replacing any."""

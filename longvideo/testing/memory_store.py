@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from longvideo.errors import DeadlineExceeded, NotFound
-from longvideo.storage import ObjectStat, check_key
+from longvideo.errors import DeadlineExceeded, NotFound, UploadChanged
+from longvideo.storage import ObjectStat, OpenUpload, StoredPart, check_key
 
 
 class MemorySource:
@@ -49,6 +50,7 @@ class MemoryStore:
         self._objects: dict[str, bytes] = {}
         self._held: set[str] = set()
         self._changed = threading.Condition()
+        self.parts = MemoryParts(self)
 
     def get(self, key: str) -> bytes:
         """Returns an object's bytes. Raises NotFound."""
@@ -95,9 +97,31 @@ class MemoryStore:
             raise NotFound(f"there is no file {path}", path=str(path))
         self.put(key, path.read_bytes())
 
-    def upload_uri(self, key: str) -> str:
-        """Returns a `memory:` URI, which nobody but a test can write to."""
+    def copy(self, source: str, version: str, target: str) -> None:
+        """Makes one object's bytes another's too. Raises NotFound and UploadChanged."""
+        check_key(target)
+        data = self.get(source)
+        if _version(data) != version:
+            raise UploadChanged(f"{source} was changed after it was checked; upload it again", key=source)
+        self.put(target, data)
+
+    def upload_uri(self, key: str, seconds: float) -> str:  # noqa: ARG002  # nothing here expires
+        """Returns a `memory:` URI, to which only `write` writes."""
         return f"memory:{check_key(key)}"
+
+    def write(self, uri: str, data: bytes) -> None:
+        """Writes to a URI of `upload_uri` or of `parts`, as a client writes to a storage over HTTP."""
+        key, _, part = uri.removeprefix("memory:").partition("?")
+        if part:
+            upload, _, number = part.partition("=")
+            self.parts.write(key, upload, int(number), data)
+        else:
+            self.put(key, data)
+
+    @property
+    def imports(self) -> None:
+        """None: there are no buckets."""
+        return None
 
     @contextlib.contextmanager
     def lock(self, key: str, timeout: float) -> Iterator[None]:
@@ -113,6 +137,56 @@ class MemoryStore:
             with self._changed:
                 self._held.discard(key)
                 self._changed.notify_all()
+
+
+class MemoryParts:
+    """Uploads in parts to a `MemoryStore`."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self._open: dict[OpenUpload, dict[int, bytes]] = {}
+
+    def begin(self, key: str) -> str:
+        """Begins an upload and returns its id."""
+        upload = secrets.token_hex(8)
+        self._open[OpenUpload(check_key(key), upload)] = {}
+        return upload
+
+    def uri(self, key: str, upload: str, number: int, seconds: float) -> str:  # noqa: ARG002  # as above
+        """Returns a `memory:` URI for the store's `write`."""
+        return f"memory:{check_key(key)}?{upload}={number}"
+
+    def write(self, key: str, upload: str, number: int, data: bytes) -> None:
+        """Writes a part. Raises NotFound."""
+        self._parts(key, upload)[number] = data
+
+    def written(self, key: str, upload: str) -> dict[int, StoredPart]:
+        """Returns the parts that are there, by number. Raises NotFound."""
+        return {
+            number: StoredPart(len(data), _version(data)) for number, data in sorted(self._parts(key, upload).items())
+        }
+
+    def complete(self, key: str, upload: str, versions: Mapping[int, str]) -> None:
+        """Makes the parts the object. Raises NotFound and UploadChanged."""
+        parts = self._parts(key, upload)
+        if any(number not in parts or _version(parts[number]) != version for number, version in versions.items()):
+            raise UploadChanged(f"a part of {key} was written anew meanwhile; complete it again", key=key)
+        self._store.put(key, b"".join(parts[number] for number in sorted(versions)))
+        self.abort(key, upload)
+
+    def abort(self, key: str, upload: str) -> None:
+        """Gives an upload up. Does nothing when there is no such upload."""
+        self._open.pop(OpenUpload(check_key(key), upload), None)
+
+    def unfinished(self, prefix: str) -> Iterator[OpenUpload]:
+        """Yields the uploads that are open, to keys that start with `prefix`."""
+        yield from sorted(upload for upload in tuple(self._open) if upload.key.startswith(prefix))
+
+    def _parts(self, key: str, upload: str) -> dict[int, bytes]:
+        try:
+            return self._open[OpenUpload(check_key(key), upload)]
+        except KeyError:
+            raise NotFound(f"there is no upload {upload} to {key}", key=key) from None
 
 
 def _version(data: bytes) -> str:

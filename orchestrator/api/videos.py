@@ -20,6 +20,8 @@ from orchestrator.api.backend import Backend
 from orchestrator.db import VideoRow
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# How long a client may take to begin its upload.
+_UPLOAD_SECONDS = 6 * 3600.0
 _CHUNK_BYTES = 4 * 1024 * 1024
 
 
@@ -48,7 +50,7 @@ class VideoMethods:
         if row.state == "ready":
             self._backend.database.videos.reopen(row.id)
             row = self._backend.database.videos.get(VideoName(row.id))
-        uri = self._backend.store.upload_uri(source_key(row.id))
+        uri = self._backend.store.upload_uri(source_key(row.id), _UPLOAD_SECONDS)
         return pb.CreateVideoResponse(video=messages.video(row), upload_uri=uri)
 
     def CompleteVideo(self, request: pb.CompleteVideoRequest, context: grpc.ServicerContext) -> types_pb2.Video:  # noqa: N802

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from longvideo.errors import DeadlineExceeded, InvalidArgument, NotFound
-from longvideo.storage import ObjectStore
+from longvideo.errors import DeadlineExceeded, InvalidArgument, NotFound, UploadChanged
+from longvideo.storage import ObjectStore, OpenUpload, PartUploads
 
 BAD_KEYS = [
     "",
@@ -35,12 +35,20 @@ BAD_KEYS = [
 ]
 
 
+Write = Callable[[str, bytes], None]
+
+
 class ObjectStoreSuite:
     """The suite. Each test gets a store of its own, empty."""
 
     @pytest.fixture
     def stores(self, tmp_path: Path) -> Callable[[], ObjectStore]:
         """Returns what opens the same store again, as another process would."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def write(self, stores: Callable[[], ObjectStore]) -> Write:
+        """Returns what writes bytes to a URI as a client does."""
         raise NotImplementedError
 
     @pytest.fixture
@@ -114,7 +122,9 @@ class ObjectStoreSuite:
             lambda: store.stat(key),
             lambda: store.delete(key),
             lambda: store.open(key),
-            lambda: store.upload_uri(key),
+            lambda: store.upload_uri(key, 60),
+            lambda: store.copy(key, "1-a", "b"),
+            lambda: store.copy("b", "1-a", key),
             lambda: store.add_file(key, Path(__file__)),
             lambda: store.lock(key, 1).__enter__(),
         ):
@@ -171,6 +181,39 @@ class ObjectStoreSuite:
             with pytest.raises(NotFound, match=path.name):
                 store.add_file("a", path)
         assert list(store.list("")) == []
+
+    def test_copy(self, store: ObjectStore, stores: Callable[[], ObjectStore]) -> None:
+        """A copy has the bytes of the version that was named, replaces what was there, and outlives its source."""
+        store.put("uploads/a/b", b"moving pictures")
+        store.put("videos/b/source", b"other")
+        for _ in range(2):
+            status = store.stat("uploads/a/b")
+            assert status is not None
+            stores().copy("uploads/a/b", status.version, "videos/b/source")
+            assert store.get("videos/b/source") == b"moving pictures"
+        store.put("uploads/a/b", b"changed later")
+        store.delete("uploads/a/b")
+        assert list(store.list("")) == ["videos/b/source"]
+        assert store.get("videos/b/source") == b"moving pictures"
+
+    def test_copy_of_another_version(self, store: ObjectStore) -> None:
+        """What is no longer the version that was named is not copied, nor is what is not there."""
+        store.put("uploads/a/b", b"checked")
+        status = store.stat("uploads/a/b")
+        assert status is not None
+        store.put("uploads/a/b", b"changed")
+        with pytest.raises(UploadChanged, match="uploads/a/b"):
+            store.copy("uploads/a/b", status.version, "videos/b/source")
+        store.delete("uploads/a/b")
+        with pytest.raises(NotFound, match="uploads/a/b"):
+            store.copy("uploads/a/b", status.version, "videos/b/source")
+        assert list(store.list("")) == []
+
+    def test_upload_at_once(self, store: ObjectStore, write: Write) -> None:
+        """What a client writes to the URI that it was given is the object."""
+        write(store.upload_uri("uploads/a/b", 60), b"moving pictures")
+        assert store.get("uploads/a/b") == b"moving pictures"
+        assert list(store.list("")) == ["uploads/a/b"]
 
     def test_put_if_absent(self, store: ObjectStore, stores: Callable[[], ObjectStore]) -> None:
         """The second of two does not write."""
@@ -259,3 +302,95 @@ class ObjectStoreSuite:
             assert list(store.list("")) == []
             store.put("a", b"x")
         assert list(store.list("")) == ["a"]
+
+
+# The least that S3 takes for every part but the last.
+PART = 5 << 20
+
+
+class PartUploadsSuite:
+    """What every store does whose clients write in parts. For a class that is an `ObjectStoreSuite` too."""
+
+    @pytest.fixture
+    def parts(self, store: ObjectStore) -> PartUploads:
+        """The uploads of the store."""
+        assert store.parts is not None
+        return store.parts
+
+    @pytest.fixture
+    def contents(self) -> list[bytes]:
+        """The bytes of three parts."""
+        return [b"a" * PART, b"b" * PART, b"the end"]
+
+    def test_an_upload_in_parts(
+        self, store: ObjectStore, parts: PartUploads, write: Write, contents: list[bytes]
+    ) -> None:
+        """The object is there once its parts are put together, and may then be copied."""
+        upload = parts.begin("uploads/a/b")
+        for number, content in enumerate(contents, 1):
+            write(parts.uri("uploads/a/b", upload, number, 60), content)
+        found = parts.written("uploads/a/b", upload)
+        assert {number: part.size for number, part in found.items()} == {1: PART, 2: PART, 3: 7}
+        parts.complete("uploads/a/b", upload, {number: part.version for number, part in found.items()})
+        status = store.stat("uploads/a/b")
+        assert status is not None
+        store.copy("uploads/a/b", status.version, "videos/b/source")
+        assert store.get("videos/b/source") == b"".join(contents)
+
+    def test_parts_again_and_in_any_order(
+        self, store: ObjectStore, parts: PartUploads, write: Write, contents: list[bytes]
+    ) -> None:
+        """Parts come in any order and as often as it takes; the object is there, whole, once they are put together."""
+        upload = parts.begin("uploads/a/b")
+        assert parts.written("uploads/a/b", upload) == {}
+        write(parts.uri("uploads/a/b", upload, 3, 60), contents[2])
+        write(parts.uri("uploads/a/b", upload, 1, 60), b"x" * PART)
+        write(parts.uri("uploads/a/b", upload, 2, 60), contents[1])
+        write(parts.uri("uploads/a/b", upload, 1, 60), contents[0])
+        found = parts.written("uploads/a/b", upload)
+        assert {number: part.size for number, part in found.items()} == {1: PART, 2: PART, 3: 7}
+        assert store.stat("uploads/a/b") is None
+        parts.complete("uploads/a/b", upload, {number: part.version for number, part in found.items()})
+        assert store.get("uploads/a/b") == b"".join(contents)
+        assert list(parts.unfinished("uploads/")) == []
+        with pytest.raises(NotFound, match="uploads/a/b"):
+            parts.written("uploads/a/b", upload)
+
+    def test_parts_that_are_not_named(
+        self, store: ObjectStore, parts: PartUploads, write: Write, contents: list[bytes]
+    ) -> None:
+        """Only the parts that are named become the object."""
+        upload = parts.begin("uploads/a/b")
+        for number, content in enumerate(contents, 1):
+            write(parts.uri("uploads/a/b", upload, number, 60), content)
+        found = parts.written("uploads/a/b", upload)
+        parts.complete("uploads/a/b", upload, {1: found[1].version})
+        assert store.get("uploads/a/b") == contents[0]
+
+    def test_a_part_that_changed(
+        self, store: ObjectStore, parts: PartUploads, write: Write, contents: list[bytes]
+    ) -> None:
+        """A part that was written anew is not taken for the one that was named."""
+        upload = parts.begin("uploads/a/b")
+        write(parts.uri("uploads/a/b", upload, 1, 60), contents[0])
+        versions = {1: parts.written("uploads/a/b", upload)[1].version}
+        write(parts.uri("uploads/a/b", upload, 1, 60), contents[1])
+        with pytest.raises(UploadChanged, match="uploads/a/b"):
+            parts.complete("uploads/a/b", upload, versions)
+        assert store.stat("uploads/a/b") is None
+
+    def test_uploads_that_are_given_up(
+        self, store: ObjectStore, parts: PartUploads, write: Write, contents: list[bytes]
+    ) -> None:
+        """Open uploads are listed by what they are to, until they are given up, which may be said twice."""
+        kept, other = parts.begin("uploads/a/b"), parts.begin("videos/c/source")
+        write(parts.uri("uploads/a/b", kept, 1, 60), contents[0])
+        assert list(parts.unfinished("uploads/")) == [OpenUpload("uploads/a/b", kept)]
+        assert set(parts.unfinished("")) == {OpenUpload("uploads/a/b", kept), OpenUpload("videos/c/source", other)}
+        for _ in range(2):
+            parts.abort("uploads/a/b", kept)
+        parts.abort("videos/c/source", other)
+        assert list(parts.unfinished("")) == []
+        assert list(store.list("")) == []
+        with pytest.raises(NotFound, match="uploads/a/b"):
+            parts.written("uploads/a/b", kept)

@@ -10,13 +10,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from longvideo.errors import DeadlineExceeded, NotFound, StorageFull, StorageUnavailable
 from longvideo.storage import DirectoryStore, ObjectStore
 from longvideo.testing import MemoryStore
-from tests.contract.object_store import ObjectStoreSuite
+from tests.contract.object_store import ObjectStoreSuite, PartUploadsSuite, Write
 
 
 class TestDirectoryStore(ObjectStoreSuite):
@@ -27,8 +28,25 @@ class TestDirectoryStore(ObjectStoreSuite):
         """Opens one directory, with a space in its name."""
         return lambda: DirectoryStore(tmp_path / "data dir")
 
+    @pytest.fixture
+    def write(self, stores: Callable[[], ObjectStore]) -> Write:
+        """Writes to a `file:` URI, as a client does: by putting a file in its place."""
+        return lambda uri, data: put_into_place(Path(unquote(urlsplit(uri).path)), data)
 
-class TestMemoryStore(ObjectStoreSuite):
+    def test_no_parts(self, store: ObjectStore) -> None:
+        """A directory takes files of any size at once, and has no other buckets beside it."""
+        assert store.parts is None
+        assert store.imports is None
+
+
+def put_into_place(path: Path, data: bytes) -> None:
+    """Writes a file beside its place, and moves it there."""
+    beside = path.with_name(".written")
+    beside.write_bytes(data)
+    beside.replace(path)
+
+
+class TestMemoryStore(PartUploadsSuite, ObjectStoreSuite):
     """The store that tests use is an object store."""
 
     @pytest.fixture
@@ -36,6 +54,13 @@ class TestMemoryStore(ObjectStoreSuite):
         """Gives one store."""
         store = MemoryStore()
         return lambda: store
+
+    @pytest.fixture
+    def write(self, stores: Callable[[], ObjectStore]) -> Write:
+        """Writes to a `memory:` URI."""
+        store = stores()
+        assert isinstance(store, MemoryStore)
+        return store.write
 
 
 def files(root: Path) -> list[str]:
@@ -103,7 +128,7 @@ def test_read_only_directory(tmp_path: Path) -> None:
                 lambda: store.put_if_absent("b", b"x"),
                 lambda: store.delete("a"),
                 lambda: store.add_file("b", film),
-                lambda: store.upload_uri("c/d"),
+                lambda: store.upload_uri("c/d", 60),
                 lambda: store.lock("a", 1).__enter__(),
             ):
                 with pytest.raises(StorageUnavailable, match=f"{root}.*another data directory"):
@@ -192,7 +217,7 @@ def test_add_file_from_another_file_system(tmp_path: Path) -> None:
 def test_upload_uri(tmp_path: Path) -> None:
     """A client may write an object at its `file:` URI."""
     store = DirectoryStore(tmp_path / "data dir")
-    uri = store.upload_uri("videos/a/source")
+    uri = store.upload_uri("videos/a/source", 60)
     assert uri == f"file://{tmp_path}/data%20dir/videos/a/source"
     (tmp_path / "data dir/videos/a/source").write_bytes(b"x")
     assert store.get("videos/a/source") == b"x"
