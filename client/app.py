@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from client import jobs, prompts, tree, videos
+from client import admin, jobs, prompts, tree, videos
 from client.ask import ask
 from client.demo import demo
 from client.up import up
@@ -56,3 +56,4 @@ app.add_typer(videos.app, name="videos")
 app.add_typer(tree.app, name="tree")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(prompts.app, name="prompts")
+app.add_typer(admin.app, name="admin")

@@ -16,9 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from longvideo.errors import BadSettings, FailedPrecondition, LongVideoError, StorageFull, StorageUnavailable
-
-SCHEMA_VERSION = 1
+from longvideo.errors import BadSettings, LongVideoError, StorageFull, StorageUnavailable
 
 # How long a writer waits for another process that writes to the same SQLite file.
 _BUSY_SECONDS = 30
@@ -34,13 +32,6 @@ class Base(DeclarativeBase):
         list[dict[str, str]]: sa.JSON(),
         str: sa.Text(),
     }
-
-
-class SchemaRow(Base):
-    """Which version of the tables this is. One row."""
-
-    __tablename__ = "schema_info"
-    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
 
 
 class VideoRow(Base):
@@ -223,24 +214,26 @@ class Engine:
         """Prepares the use of the database at a SQLAlchemy URL; connects when first used. Raises BadSettings."""
         try:
             parsed = sa.make_url(url)
-            self._is_sqlite = parsed.get_backend_name() == "sqlite"
-            options: dict[str, Any] = {"connect_args": {"timeout": _BUSY_SECONDS}} if self._is_sqlite else {}
+            if parsed.drivername in {"postgresql", "postgres"}:
+                parsed = parsed.set(drivername="postgresql+psycopg")  # the one that comes with longvideo
+            self.is_sqlite = parsed.get_backend_name() == "sqlite"
+            options: dict[str, Any] = {"connect_args": {"timeout": _BUSY_SECONDS}} if self.is_sqlite else {}
             self._engine = sa.create_engine(
-                parsed, pool_size=8, max_overflow=24, pool_pre_ping=not self._is_sqlite, **options
+                parsed, pool_size=8, max_overflow=24, pool_pre_ping=not self.is_sqlite, **options
             )
         except (exc.ArgumentError, ImportError) as error:
             raise BadSettings(
                 f"database_url is {_shown(url)!r}: {error}; give a SQLAlchemy URL such as sqlite:////data/longvideo.db",
                 setting="database_url",
             ) from None
-        self.place = parsed.database or "" if self._is_sqlite else parsed.render_as_string(hide_password=True)
+        self.place = parsed.database or "" if self.is_sqlite else parsed.render_as_string(hide_password=True)
         self._reading: sa.Engine = self._engine
         self._writing: sa.Engine = self._engine.execution_options(longvideo_writes=True)
         # SQLite has one writer at a time. Waiting here is fair and wakes at once; its own waiting is neither.
         self._writer: contextlib.AbstractContextManager[Any] = (
-            threading.Lock() if self._is_sqlite else contextlib.nullcontext()
+            threading.Lock() if self.is_sqlite else contextlib.nullcontext()
         )
-        if self._is_sqlite:
+        if self.is_sqlite:
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
             sa.event.listen(self._engine, "begin", _begin_sqlite)
 
@@ -268,7 +261,7 @@ class Engine:
 
     def insert_once(self, table: type[Base]) -> Any:
         """Returns an INSERT that leaves a row that is already there as it is."""
-        if self._is_sqlite:
+        if self.is_sqlite:
             from sqlalchemy.dialects import sqlite  # noqa: PLC0415  # only the dialect in use is loaded
 
             return sqlite.insert(table).on_conflict_do_nothing()
@@ -276,25 +269,26 @@ class Engine:
 
         return postgresql.insert(table).on_conflict_do_nothing()
 
-    def migrate(self) -> None:
-        """Makes the tables, unless they are there. Raises FailedPrecondition when a newer longvideo made them."""
-        try:
-            self._migrate()
-        except (exc.IntegrityError, exc.ProgrammingError):
-            self._migrate()  # another process was making them at the same moment
+    @contextlib.contextmanager
+    def schema_change(self) -> Iterator[sa.Connection]:
+        """Gives a connection whose changes take effect together at the end, the tables' shape included.
 
-    def _migrate(self) -> None:
-        with self.write() as session:
-            Base.metadata.create_all(session.connection())
-            version = session.scalar(sa.select(SchemaRow.version))
-            if version is None:
-                session.execute(sa.insert(SchemaRow).values(version=SCHEMA_VERSION))
-            elif version > SCHEMA_VERSION:
-                raise FailedPrecondition(
-                    f"the database {self.place} has the schema version {version}, and this longvideo knows only "
-                    f"{SCHEMA_VERSION}; use the newer longvideo that wrote it, or another data directory",
-                    reason="SCHEMA_TOO_NEW",
-                )
+        On SQLite, which changes many things only by making a table anew, references are checked only then.
+        """
+        with self._writer, self._explained(), self._writing.connect() as connection:
+            if not self.is_sqlite:
+                with connection.begin():
+                    yield connection
+                return
+            driver: Any = connection.connection.dbapi_connection
+            driver.execute("PRAGMA foreign_keys = OFF")  # says nothing within a transaction
+            try:
+                with connection.begin():
+                    yield connection
+                    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+                    assert not broken, f"the change breaks references: {broken[:5]}"
+            finally:
+                driver.execute("PRAGMA foreign_keys = ON")
 
     def close(self) -> None:
         """Closes all connections."""

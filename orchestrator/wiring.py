@@ -10,7 +10,8 @@ from longvideo.settings import Settings
 from longvideo.storage import storage_error
 from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
 from longvideo.v1.video_qa_pb2_grpc import VideoQAServiceStub
-from orchestrator.db import sqlite_url
+from orchestrator import migrations
+from orchestrator.db import Engine, sqlite_url
 from orchestrator.spec import Services
 from orchestrator.store import Database
 from orchestrator.tasks import Runner
@@ -18,13 +19,29 @@ from orchestrator.tasks import Runner
 
 def open_database(settings: Settings) -> Database:
     """Opens the database that the settings name. Raises what `Database` raises."""
+    return Database(_database_url(settings))
+
+
+def migrate_database(settings: Settings) -> tuple[str, str]:
+    """Brings the database that the settings name up to date, and returns the revisions before and after.
+
+    Raises what `Engine` and `migrations.migrate` raise.
+    """
+    engine = Engine(_database_url(settings))
+    try:
+        return migrations.migrate(engine)
+    finally:
+        engine.close()
+
+
+def _database_url(settings: Settings) -> str:
     if settings.database_url:
-        return Database(settings.database_url)
+        return settings.database_url
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(error, settings.data_dir) from error
-    return Database(sqlite_url(settings.data_dir / "longvideo.db"))
+    return sqlite_url(settings.data_dir / "longvideo.db")
 
 
 def authenticator(settings: Settings, database: Database) -> rpc.Authenticate | None:  # noqa: ARG001

@@ -9,6 +9,7 @@ Database
 
 from __future__ import annotations
 
+from orchestrator import migrations
 from orchestrator.db import Engine
 from orchestrator.store.bell import Bell
 from orchestrator.store.calls import Calls
@@ -23,13 +24,13 @@ class Database:
     """The database, by what is in it. Threads may share it."""
 
     def __init__(self, url: str) -> None:
-        """Opens the database at a SQLAlchemy URL, making its tables where there are none.
+        """Opens the database at a SQLAlchemy URL. Makes the tables of a SQLite file, or brings them up to date.
 
         Raises BadSettings for another URL, StorageUnavailable and StorageFull when the database cannot be used, and
-        FailedPrecondition when a newer longvideo has written it.
+        FailedPrecondition when a newer longvideo has written it, or when the database of a server is not up to date.
         """
         self.engine = Engine(url)
-        self.engine.migrate()
+        (migrations.migrate if self.engine.is_sqlite else migrations.check)(self.engine)
         self.bell = Bell()
         self.videos = Videos(self.engine)
         self.jobs = Jobs(self.engine, self.bell)

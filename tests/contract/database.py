@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from longvideo.errors import AlreadyExists, Cancelled, FailedPrecondition, NotFound
+from longvideo.errors import AlreadyExists, Cancelled, NotFound
 from longvideo.resources import EpisodeName, JobName, VideoName
 from longvideo.segments import Segment
 from longvideo.testing.services import segment
@@ -25,7 +25,7 @@ from longvideo.usage import Call
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
 from longvideo.video import VideoIndex
-from orchestrator.db import JobRow, SchemaRow
+from orchestrator.db import JobRow, VideoRow
 from orchestrator.journal import DatabaseJournal
 from orchestrator.leases import Lease
 from orchestrator.paging import Cursor
@@ -162,33 +162,17 @@ class DatabaseSuite:
         """A database that is opened again still holds what was written."""
         assert databases().videos.get(VIDEO).state == "ready"
 
-    def test_opening_at_one_time(self, databases: Databases) -> None:
-        """Many processes that open an empty database at one time all find its tables."""
-        with ThreadPoolExecutor(4) as pool:
-            opened = list(pool.map(lambda _: databases(), range(4)))
-        add_video(opened[0])
-        assert all(database.videos.get(VIDEO).state == "ready" for database in opened)
-
-    def test_newer_schema_is_refused(self, database: Database, databases: Databases) -> None:
-        """A database that a newer version wrote is refused, with a word on what to do."""
-        with database.engine.write() as session:
-            session.execute(sa.update(SchemaRow).values(version=99))
-        with pytest.raises(FailedPrecondition, match=r"schema version 99.*use the newer longvideo") as caught:
-            databases()
-        assert caught.value.reason == "SCHEMA_TOO_NEW"
-
     def test_failed_write_changes_nothing(self, database: Database) -> None:
         """A transaction that fails half-way leaves no trace."""
 
         def fail() -> None:
             with database.engine.write() as session:
-                session.execute(sa.update(SchemaRow).values(version=99))
+                session.execute(sa.update(VideoRow).values(display_name="changed"))
                 raise LookupError
 
         with pytest.raises(LookupError):
             fail()
-        with database.engine.read() as session:
-            assert session.scalar(sa.select(SchemaRow.version)) == 1
+        assert database.videos.get(VIDEO).display_name == "film.mp4"
 
     # Videos
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from longvideo.settings import Settings
+from orchestrator.wiring import migrate_database
 from tests.parts.postgres import Postgres
 from tests.parts.redis import Redis
 from tests.parts.s3 import KEYS, Bucket, Minio, Moto, Rclone, given_bucket
@@ -32,9 +34,25 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def postgres_url(postgres: Postgres) -> Iterator[str]:
+def empty_postgres_url(postgres: Postgres) -> Iterator[str]:
     """The URL of an empty PostgreSQL database."""
     name = postgres.create()
+    yield postgres.url(name)
+    postgres.drop(name)
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: Postgres) -> str:
+    """The name of a PostgreSQL database that has all tables, to be copied."""
+    name = postgres.create()
+    migrate_database(Settings(database_url=postgres.url(name)))
+    return name
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres, migrated: str) -> Iterator[str]:
+    """The URL of a PostgreSQL database that has all tables."""
+    name = postgres.create(migrated)
     yield postgres.url(name)
     postgres.drop(name)
 

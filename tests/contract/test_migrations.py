@@ -1,0 +1,157 @@
+"""Bringing databases up to date, on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from longvideo.errors import FailedPrecondition
+from orchestrator import migrations
+from orchestrator.db import Base, Engine, sqlite_url
+from orchestrator.store import Database
+
+NEWEST = migrations.revisions()[-1]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database, in a directory with a percent sign in its name or on a server."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("empty_postgres_url"))
+    (tmp_path / "100 %").mkdir()
+    return sqlite_url(tmp_path / "100 %" / "longvideo.db")
+
+
+@pytest.fixture
+def engine(url: str) -> Iterator[Engine]:
+    """An engine on the database."""
+    opened = Engine(url)
+    yield opened
+    opened.close()
+
+
+def write(engine: Engine, *statements: str) -> None:
+    """Carries statements out."""
+    with engine.write() as session:
+        for statement in statements:
+            session.execute(sa.text(statement))
+
+
+def tables(engine: Engine) -> set[str]:
+    """Returns the names of the tables."""
+    return set(sa.inspect(engine.sqlalchemy).get_table_names())
+
+
+def test_from_empty(engine: Engine) -> None:
+    """An empty database gets all tables, and nothing happens the second time."""
+    assert migrations.current_revision(engine) == ""
+    assert migrations.migrate(engine) == ("", NEWEST)
+    assert migrations.migrate(engine) == (NEWEST, NEWEST)
+    assert migrations.current_revision(engine) == NEWEST
+    assert tables(engine) == {*Base.metadata.tables, "alembic_version"}
+    migrations.check(engine)
+
+
+def test_models_and_migrations_agree(engine: Engine) -> None:
+    """The tables that the migrations make are those of the models."""
+    migrations.migrate(engine)
+    with engine.sqlalchemy.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_many_at_one_time(url: str) -> None:
+    """Of many that migrate an empty database at one time, one does, and all find it done."""
+    engines, ready = [Engine(url) for _ in range(4)], threading.Barrier(4)
+
+    def race(engine: Engine) -> tuple[str, str]:
+        ready.wait()
+        return migrations.migrate(engine)
+
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(race, engines))
+    assert {after for _, after in done} == {NEWEST}
+    assert [before for before, _ in done].count("") >= 1
+    for engine in engines:
+        engine.close()
+    Database(url).close()
+
+
+def test_a_database_from_before_there_were_revisions(engine: Engine) -> None:
+    """A database that kept its version itself is taken over with everything in it."""
+    first(engine)
+    assert migrations.current_revision(engine) == "0001"
+    assert migrations.migrate(engine) == ("0001", NEWEST)
+    assert "schema_info" not in tables(engine)
+    with engine.read() as session:
+        assert session.scalar(sa.text("SELECT state FROM videos")) == "ready"
+    migrations.check(engine)
+
+
+def first(engine: Engine) -> None:
+    """Makes a database as it was before there were revisions, with a row in it."""
+    migrations.migrate(engine, "0001")
+    write(
+        engine,
+        "DROP TABLE alembic_version",
+        "CREATE TABLE schema_info (version BIGINT PRIMARY KEY)",
+        "INSERT INTO schema_info VALUES (1)",
+        "INSERT INTO videos VALUES ('ab', 'ready', 1, 'a film', 5.0, '', '', 1, 1, 1, 1, 1, 'mp4', 'h264', '[]', '')",
+    )
+
+
+def test_newer_database_is_refused(url: str, engine: Engine) -> None:
+    """A database that a newer version wrote is refused, with a word on what to do, and stays as it is."""
+    migrations.migrate(engine)
+    write(engine, "UPDATE alembic_version SET version_num = '9999'")
+    for use in (migrations.migrate, migrations.check, lambda _: Database(url)):
+        with pytest.raises(FailedPrecondition, match=r"revision 9999.*use the newer longvideo") as caught:
+            use(engine)
+        assert caught.value.reason == "SCHEMA_TOO_NEW"
+
+
+def test_who_migrates(url: str, engine: Engine) -> None:
+    """A file is brought up to date when it is opened; a server's database is not used before its operator does so."""
+    if engine.is_sqlite:
+        Database(url).close()
+    else:
+        with pytest.raises(FailedPrecondition, match=r"has no tables.*longvideo admin migrate") as caught:
+            Database(url)
+        assert caught.value.reason == "SCHEMA_TOO_OLD"
+        assert tables(engine) == set()
+        migrations.migrate(engine)
+        Database(url).close()
+    migrations.check(engine)
+
+
+def test_failed_migration_changes_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A migration that fails in the middle leaves the database as it was."""
+    original = sa.Connection.execute
+
+    def execute(self: sa.Connection, statement: Any, *args: Any, **options: Any) -> Any:
+        if str(statement).strip().startswith("CREATE INDEX model_calls_of_model"):
+            raise LookupError
+        return original(self, statement, *args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sa.Connection, "execute", execute)
+        with pytest.raises(LookupError):
+            migrations.migrate(engine)
+    assert tables(engine) == set()
+    migrations.migrate(engine)
+
+
+def test_revisions_are_a_line() -> None:
+    """The revisions are numbered as their files are, each after the one before."""
+    script = ScriptDirectory(str(Path(migrations.__file__).parent))
+    line = [(revision.down_revision, revision.revision) for revision in script.walk_revisions()][::-1]
+    numbers = migrations.revisions()
+    assert line == list(zip([None, *numbers], numbers, strict=False))
