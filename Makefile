@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m
 READY := .venv/ready
 
-.PHONY: help setup demo test check format stubs fuzz test-vllm bench-frames clean
+.PHONY: help setup demo test check format stubs settings-page fuzz test-vllm bench-frames clean
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -38,6 +38,7 @@ check: $(READY) ## Runs every check that is not a test.
 	bin/stubs --check
 	$(BIN)/python bin/proto-comments
 	$(BIN)/lint-imports
+	@$(RUN) longvideo.settings | diff -u docs/settings.md - || { echo "docs/settings.md is old: make settings-page"; exit 1; }
 
 format: $(READY) ## Formats the code and the protos.
 	$(RUN) ruff format .
@@ -46,6 +47,9 @@ format: $(READY) ## Formats the code and the protos.
 
 stubs: $(READY) ## Generates longvideo/v1 from the protos.
 	bin/stubs
+
+settings-page: $(READY) ## Writes docs/settings.md, the page of all settings.
+	$(RUN) longvideo.settings > docs/settings.md
 
 ##@ Opt-in tiers
 

@@ -24,7 +24,7 @@ from client.data_dir import DataDirectory
 from client.options import Models
 from longvideo import ports, rpc, settings
 from longvideo.clips import Library
-from longvideo.endpoints import Endpoint
+from longvideo.endpoint import Endpoint
 from longvideo.errors import BadSettings
 from longvideo.inference import ModelClient
 from longvideo.prompts import load_pack

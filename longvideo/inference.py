@@ -21,7 +21,8 @@ from typing import Any
 import openai
 
 from longvideo.answers import Answer, FailedAttempt, Failure, Usage, read_answer, timed_out
-from longvideo.endpoints import Endpoint, ModelInfo, ModelServer
+from longvideo.endpoint import Endpoint
+from longvideo.endpoints import ModelInfo, ModelServer
 from longvideo.errors import BadSettings, Cancelled, DeadlineExceeded, LongVideoError
 from longvideo.transport import OutOfTime, Stopped, Watch
 from longvideo.usage import Call, Role

@@ -1,31 +1,40 @@
 """The configuration of every process. The only module that reads the environment.
 
-Each field can be set as `LONGVIDEO_<FIELD>` in the environment, for example `LONGVIDEO_MIN_WIDTH=3`. API keys come
-from `LONGVIDEO_API_KEY`, or per role from `LONGVIDEO_REASON_API_KEY`, `LONGVIDEO_CAPTION_API_KEY` and
-`LONGVIDEO_QA_API_KEY`; they are never taken from a command line, where other users of the machine could read them.
+Each field can be set as `LONGVIDEO_<FIELD>` in the environment, for example `LONGVIDEO_MIN_WIDTH=3`, or as `<field>` in
+the TOML file that `LONGVIDEO_SETTINGS_FILE` names; the environment wins. A secret can also be in a file of its own,
+`LONGVIDEO_<FIELD>_FILE`. Secrets are never taken from a command line, where other users of the machine could read them.
+`python -m longvideo.settings` prints every field.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import sys
+import tomllib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from longvideo.addresses import check_address
 from longvideo.cache import CACHE_BYTES
+from longvideo.endpoint import Endpoint
 from longvideo.errors import BadSettings
-from longvideo.inference import Endpoint
 from longvideo.segments import DEFAULT_MIN_WIDTH, MAX_WIDTH, MIN_WIDTH
 from longvideo.tls import Identity
 from longvideo.usage import ROLES, Role
 
 PREFIX = "LONGVIDEO_"
 Address = Annotated[str, AfterValidator(check_address)]
-_KEYS = {f"{PREFIX}API_KEY", *(f"{PREFIX}{role.upper()}_API_KEY" for role in ROLES)}
+SECRETS: Final = (
+    *("database_url", "broker_url", "s3_access_key", "s3_secret_key", "s3_session_token", "token", "api_key"),
+    *(f"{role}_api_key" for role in ROLES),
+)
+"""The fields that may be in files of their own, and that are shown to nobody."""
+
 # Read by the project's own checks, not by a process.
 _OTHERS = {f"{PREFIX}TINY_VLLM", f"{PREFIX}TEST_S3_URL"}
 
@@ -38,7 +47,12 @@ def _default_data_dir() -> Path:
 class Settings(BaseSettings):
     """What a process needs to know. Unset fields have the defaults that the embedded stack uses."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
+    )
+
+    settings_file: Path | None = None
+    """A TOML file with settings. Only the environment can name it."""
 
     data_dir: Path = Field(default_factory=_default_data_dir)
     """Where videos, captions and the database are kept."""
@@ -47,8 +61,7 @@ class Settings(BaseSettings):
     """Where videos and captions are kept instead, `s3://bucket/prefix?endpoint=https://host:9000&region=eu-west-1`.
 
     Without an endpoint that is AWS. Where clients reach the server by another address than the services do, a
-    `public_endpoint=https://…` says so. The credentials are `LONGVIDEO_S3_ACCESS_KEY` and `LONGVIDEO_S3_SECRET_KEY`,
-    and for temporary ones `LONGVIDEO_S3_SESSION_TOKEN`; without them requests are not signed.
+    `public_endpoint=https://…` says so. Without `s3_access_key` and `s3_secret_key` requests are not signed.
     """
 
     s3_access_key: SecretStr | None = None
@@ -60,11 +73,11 @@ class Settings(BaseSettings):
     s3_session_token: SecretStr | None = None
     """The token that belongs to temporary keys."""
 
-    database_url: str = ""
+    database_url: str = Field("", repr=False)
     """A SQLAlchemy URL. Empty means a SQLite file in `data_dir`."""
 
-    broker_url: str = "memory://"
-    """Celery's broker."""
+    broker_url: str = Field("memory://", repr=False)
+    """Celery's broker. The one in memory reaches only the orchestrator's own process, which then does all the work."""
 
     api_listen: Address = "127.0.0.1:7700"
     """Where the orchestrator's API listens, `host:port`; port 0 takes any free one."""
@@ -88,7 +101,7 @@ class Settings(BaseSettings):
     """The PEM file of the key of `tls_cert`, not encrypted."""
 
     tls_ca: Path | None = None
-    """The PEM file of the authorities whose certificates the services believe."""
+    """The PEM file of the authorities whose certificates the services believe, and the `longvideo` command."""
 
     api_tls_cert: Path | None = None
     """The PEM file of the certificate chain that the API shows to clients. Without one it shows `tls_cert`."""
@@ -102,8 +115,23 @@ class Settings(BaseSettings):
     auth: Literal["none", "tokens"] = "none"
     """Whether the orchestrator's API asks every caller for a token."""
 
+    token: SecretStr | None = None
+    """The token that the `longvideo` command shows to `--server`."""
+
     endpoints: tuple[Endpoint, ...] = ()
-    """The model servers, as a JSON list of `{"url", "model", "roles", "pool", "gpus"}`."""
+    """The model servers, as a list of `{"url", "model", "roles", "pool", "gpus"}`; in the environment as JSON."""
+
+    api_key: SecretStr | None = None
+    """The key for all model servers."""
+
+    reason_api_key: SecretStr | None = None
+    """The key for the reasoner's servers, instead of `api_key`."""
+
+    caption_api_key: SecretStr | None = None
+    """The key for the caption model's servers, instead of `api_key`."""
+
+    qa_api_key: SecretStr | None = None
+    """The key for the qa model's servers, instead of `api_key`."""
 
     prompt_pack: Path | None = None
     """A prompt pack file; without one, the pack that comes with longvideo."""
@@ -149,19 +177,21 @@ class Settings(BaseSettings):
 
 
 def load(**overrides: Any) -> Settings:
-    """Returns the settings: `overrides` that are not None first, then the environment, then the defaults.
+    """Returns the settings: `overrides` that are not None first, then the environment, the file, and the defaults.
 
-    Raises BadSettings, naming the setting, its value and the fix, for a value that does not fit and for a variable
-    `LONGVIDEO_…` that means nothing.
+    Raises BadSettings, naming the setting, its value and the fix, for a value that does not fit, for a variable
+    `LONGVIDEO_…` or a line of the file that means nothing, and for settings that contradict each other.
     """
-    names = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | _KEYS | _OTHERS
-    for name in os.environ:
-        if name.startswith(PREFIX) and name not in names:
-            close = difflib.get_close_matches(name, names, 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise BadSettings(f"There is no setting {name}{hint}", setting=name)
+    fields = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    secret_files = {f"{PREFIX}{name.upper()}_FILE": name for name in SECRETS}
+    _check_names((name for name in os.environ if name.startswith(PREFIX)), {*fields, *secret_files, *_OTHERS})
+    given = {name: value for name, value in _from_file().items() if f"{PREFIX}{name.upper()}" not in os.environ}
+    for variable, name in secret_files.items():
+        if path := os.environ.get(variable):
+            given[name] = _secret(variable, name, Path(path))
+    given |= {name: value for name, value in overrides.items() if value is not None}
     try:
-        settings = Settings(**{name: value for name, value in overrides.items() if value is not None})
+        settings = Settings(**given)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -169,26 +199,73 @@ def load(**overrides: Any) -> Settings:
     except SettingsError as error:
         raise BadSettings(f"A setting cannot be read: {error}") from None
     _check_together(settings)
-    return settings.model_copy(update={"endpoints": tuple(map(_with_key, settings.endpoints))})
+    return settings.model_copy(update={"endpoints": tuple(_with_key(settings, one) for one in settings.endpoints)})
 
 
-# Each of these is worth nothing without the others.
-_TOGETHER = (("s3_access_key", "s3_secret_key"), ("tls_cert", "tls_key", "tls_ca"), ("api_tls_cert", "api_tls_key"))
+def _check_names(given: Iterable[str], known: Iterable[str], where: str = "") -> None:
+    known = sorted(known)
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise BadSettings(f"There is no setting {name}{hint}{where}", setting=name)
+
+
+def _from_file() -> Mapping[str, Any]:
+    """Returns what is in the settings file."""
+    variable = f"{PREFIX}SETTINGS_FILE"
+    path = os.environ.get(variable)
+    if not path:
+        return {}
+    try:
+        read = tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise BadSettings(f"{variable} is {path}, which cannot be read: {error.strerror}", setting=variable) from None
+    except ValueError as error:  # no TOML, or no text at all
+        raise BadSettings(f"{variable} is {path}, which is not TOML: {error}", setting=variable) from None
+    _check_names(read, Settings.model_fields.keys() - {"settings_file"}, f" (in {path})")
+    return read
+
+
+def _secret(variable: str, name: str, path: Path) -> str:
+    """Returns the secret that is in a file."""
+    if f"{PREFIX}{name.upper()}" in os.environ:
+        raise BadSettings(f"{variable} and {PREFIX}{name.upper()} are both set; set one of them", setting=name)
+    try:
+        secret = path.read_text("utf-8").strip()
+    except OSError as error:
+        raise BadSettings(f"{variable} is {path}, which cannot be read: {error.strerror}", setting=name) from None
+    except ValueError:
+        raise BadSettings(f"{variable} is {path}, which holds no text", setting=name) from None
+    if not secret:
+        raise BadSettings(f"{variable} is {path}, which is empty", setting=name)
+    return secret
+
+
+# Each of the first is worth nothing without the others.
+_TOGETHER = (
+    (("s3_access_key", "s3_secret_key"), ()),
+    (("s3_session_token",), ("s3_access_key", "s3_secret_key")),
+    # The command needs only to know whom it believes.
+    (("tls_cert", "tls_key"), ("tls_ca",)),
+    (("api_tls_cert", "api_tls_key"), ()),
+)
 
 
 def _check_together(settings: Settings) -> None:
-    for group in _TOGETHER:
-        missing = [name for name in group if getattr(settings, name) is None]
-        if missing and len(missing) < len(group):
-            given = next(name for name in group if name not in missing)
+    for group, needed in _TOGETHER:
+        given = [name for name in group if getattr(settings, name) is not None]
+        missing = [name for name in (*group, *needed) if getattr(settings, name) is None]
+        if given and missing:
             raise BadSettings(
-                f"{given} is set, but not {' and '.join(missing)}; {', '.join(group)} belong together: set all or none",
+                f"{given[0]} is set, but not {' and '.join(missing)}; "
+                f"{', '.join((*group, *needed))} belong together: set all or none",
                 setting=missing[0],
             )
 
 
-def _with_key(endpoint: Endpoint) -> Endpoint:
-    keys = {key for role in endpoint.roles if (key := api_key(role))}
+def _with_key(settings: Settings, endpoint: Endpoint) -> Endpoint:
+    keys = {key for role in endpoint.roles if (key := _key_for(settings, role))}
     if len(keys) > 1:
         raise BadSettings(
             f"{endpoint.url} serves the roles {', '.join(sorted(endpoint.roles))}, and their API keys differ; "
@@ -198,6 +275,15 @@ def _with_key(endpoint: Endpoint) -> Endpoint:
     return endpoint.model_copy(update={"api_key": SecretStr(keys.pop())}) if keys else endpoint
 
 
-def api_key(role: Role) -> str | None:
-    """Returns the API key for the servers of a role, or None."""
-    return os.environ.get(f"{PREFIX}{role.upper()}_API_KEY") or os.environ.get(f"{PREFIX}API_KEY") or None
+def _key_for(settings: Settings, role: Role) -> str | None:
+    for key in (getattr(settings, f"{role}_api_key"), settings.api_key):
+        if key is not None and (text := key.get_secret_value()):
+            return str(text)
+    return None
+
+
+if __name__ == "__main__":
+    sys.modules["longvideo.settings"] = sys.modules[__name__]  # or else the page would be that of a second copy
+    from longvideo.settings_page import main
+
+    sys.exit(main(sys.argv[1:]))

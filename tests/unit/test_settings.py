@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from longvideo import settings
+from longvideo import settings, settings_page
 from longvideo.errors import BadSettings
 
 REASON = {"url": "http://127.0.0.1:1/v1", "roles": ["reason"]}
@@ -98,3 +98,116 @@ def test_keys_of_the_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = settings.load()
     assert loaded.s3_keys() == ("an-access-key", "a-secret-key", "")
     assert "-key" not in repr(loaded)
+
+
+def write(path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Writes a settings file and names it in the environment."""
+    path.write_text(text)
+    monkeypatch.setenv("LONGVIDEO_SETTINGS_FILE", str(path))
+    return path
+
+
+def test_a_file_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A TOML file sets fields by their names, secrets too; the environment comes before it."""
+    text = 'min_width = 3\ncaption_concurrency = 5\napi_key = "of-the-file"\n\n'
+    text += '[[endpoints]]\nurl = "http://gpu1:8000"\nroles = ["reason"]\n'
+    write(tmp_path / "longvideo.toml", text, monkeypatch)
+    monkeypatch.setenv("LONGVIDEO_MIN_WIDTH", "6")
+    loaded = settings.load(episode_concurrency=2)
+
+    assert (loaded.min_width, loaded.caption_concurrency, loaded.episode_concurrency) == (6, 5, 2)
+    assert loaded.endpoints[0].api_key is not None
+    assert loaded.endpoints[0].api_key.get_secret_value() == "of-the-file"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("min_widht = 3", "min_widht; did you mean min_width"),
+        ('settings_file = "another.toml"', "no setting settings_file"),
+        ("[tls]\ncert = 1", "no setting tls"),
+        ("min_width = ", "which is not TOML"),
+        ("min_width = 12", "min_width is wrong"),
+        ('api_listen = "7700"', "api_listen is wrong: .*must look like"),
+    ],
+)
+def test_a_file_is_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, said: str) -> None:
+    """A file with a name that means nothing, a wrong value, or no TOML in it is refused."""
+    write(tmp_path / "longvideo.toml", text, monkeypatch)
+
+    with pytest.raises(BadSettings, match=said):
+        settings.load()
+
+
+def test_a_file_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A settings file that cannot be read stops the process and is named."""
+    monkeypatch.setenv("LONGVIDEO_SETTINGS_FILE", str(tmp_path / "nowhere.toml"))
+
+    with pytest.raises(BadSettings, match=r"LONGVIDEO_SETTINGS_FILE is .*nowhere\.toml, which cannot be read"):
+        settings.load()
+
+
+@pytest.mark.parametrize("name", settings.SECRETS)
+def test_a_secret_can_be_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    """Every secret may be the content of a file, without the line's end; never twice, never empty, and never shown."""
+    for other in ("s3_access_key", "s3_secret_key"):
+        if name.startswith("s3_") and name != other:
+            monkeypatch.setenv(f"LONGVIDEO_{other.upper()}", "needed too")
+    path = tmp_path / "secret"
+    path.write_text("hush-hush\n")
+    monkeypatch.setenv(f"LONGVIDEO_{name.upper()}_FILE", str(path))
+    loaded = settings.load()
+    value = getattr(loaded, name)
+
+    assert (value if isinstance(value, str) else value.get_secret_value()) == "hush-hush"
+    assert "hush" not in repr(loaded)
+    monkeypatch.setenv(f"LONGVIDEO_{name.upper()}", "hush-hush too")
+    with pytest.raises(BadSettings, match="both set") as caught:
+        settings.load()
+    monkeypatch.delenv(f"LONGVIDEO_{name.upper()}")
+    path.write_text("\n")
+    with pytest.raises(BadSettings, match="which is empty"):
+        settings.load()
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"tls_cert": "a"}, "tls_cert is set, but not tls_key and tls_ca"),
+        ({"tls_cert": "a", "tls_key": "b"}, "tls_cert is set, but not tls_ca"),
+        ({"api_tls_key": "a"}, "api_tls_key is set, but not api_tls_cert"),
+        ({"s3_session_token": "a"}, "s3_session_token is set, but not s3_access_key and s3_secret_key"),
+    ],
+)
+def test_what_belongs_together_comes_together(given: dict[str, str], said: str) -> None:
+    """A setting that is worth nothing without another is refused, and both are named."""
+    with pytest.raises(BadSettings, match=said):
+        settings.load(**given)
+
+
+@pytest.mark.parametrize("address", ["7700", ":7700", "host:", "host:65536", "::1:7700", "host:7x", "[]:1"])
+def test_an_address_is_host_and_port(address: str) -> None:
+    """What is no host and port is refused; a host by name or by either kind of number is fine."""
+    with pytest.raises(BadSettings, match="must look like"):
+        settings.load(caption_address=address)
+    for good in ("caption:7701", "10.0.0.1:0", "[::1]:65535"):
+        assert settings.load(caption_address=good).caption_address == good
+
+
+def test_the_page_shows_every_setting_and_no_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page has a line with a meaning for each field, whatever is set; the values leave secrets out."""
+    monkeypatch.setenv("LONGVIDEO_API_KEY", "hush-hush")
+    monkeypatch.setenv("LONGVIDEO_BROKER_URL", "redis://:hush-hush@redis")
+    monkeypatch.setenv("LONGVIDEO_ENDPOINTS", json.dumps([REASON]))
+    assert settings_page.main([]) == 0
+    shown = capsys.readouterr().out
+    for name in settings.Settings.model_fields:
+        line = next(line for line in shown.splitlines() if line.startswith(f"| `{name}` |"))
+        assert len(line.split("|")[4]) > 10
+    assert settings_page.main(["--values"]) == 0
+    values = capsys.readouterr().out
+    assert "api_key = set\n" in values
+    assert "hush" not in shown + values
