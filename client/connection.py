@@ -9,12 +9,6 @@ from collections.abc import Iterator
 from client import signals
 from client.api import Client
 from client.options import Models, Where
-from longvideo import errors
-from longvideo.v1 import orchestrator_pb2 as pb
-from longvideo.v1 import orchestrator_pb2_grpc
-
-# A server on this machine or near it answers within milliseconds.
-_HELLO_SECONDS = 5.0
 
 
 @contextlib.contextmanager
@@ -30,7 +24,10 @@ def open_client(
     """
     overrides = where.overrides()
     if where.server:
-        with _server(where.server) as client:
+        from client.server import open_server  # noqa: PLC0415  # pydantic and gRPC, which --help does without
+
+        signals.tidy_up()
+        with open_server(where.server) as client:
             yield client
         return
     # The stack needs SQLAlchemy, Celery and more: what only talks to a server does without.
@@ -43,28 +40,6 @@ def open_client(
         Stack(settings, command=command, work=work, check=check) as stack,
         contextlib.closing(rpc.connect(stack.address)) as channel,
     ):
-        yield Client(channel)
-
-
-@contextlib.contextmanager
-def _server(address: str) -> Iterator[Client]:
-    from longvideo import rpc  # noqa: PLC0415
-
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise errors.BadSettings(f"--server is {address!r}; it must look like 127.0.0.1:7700.")
-    signals.tidy_up()
-    with contextlib.closing(rpc.connect(address)) as channel:
-        hello = orchestrator_pb2_grpc.OrchestratorServiceStub(channel)
-        try:
-            hello.ListVideos(pb.ListVideosRequest(page_size=1), timeout=_HELLO_SECONDS)
-        except (errors.Unavailable, errors.DeadlineExceeded):
-            raise errors.Unavailable(
-                f"No longvideo server answers at {address}. Start one with `longvideo up`, or leave out --server.",
-                reason="SERVER_UNAVAILABLE",
-            ) from None
-        except errors.Internal:
-            raise errors.BadSettings(f"What answers at {address} is not a longvideo server.") from None
         yield Client(channel)
 
 

@@ -20,6 +20,10 @@ from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
 
 _SERVER_PANEL = "Where it runs"
+_SERVER = (
+    "Use this server, HOST:PORT or https://HOST:PORT (see `longvideo up`). "
+    "Its token: LONGVIDEO_TOKEN or LONGVIDEO_TOKEN_FILE; its authority: LONGVIDEO_TLS_CA."
+)
 _MODELS_PANEL = "Models (API keys: LONGVIDEO_API_KEY, LONGVIDEO_REASON_API_KEY, …)"
 
 
@@ -36,7 +40,7 @@ class Where:
 
     server: Annotated[
         str,
-        typer.Option(metavar="HOST:PORT", help="Use this server (see `longvideo up`).", rich_help_panel=_SERVER_PANEL),
+        typer.Option(metavar="ADDRESS", help=_SERVER, rich_help_panel=_SERVER_PANEL),
     ] = ""
     data_dir: Annotated[
         Path | None,
