@@ -33,7 +33,7 @@ from longvideo.storage import DirectoryStore
 from longvideo.usage import ROLES, Role
 from longvideo.v1 import caption_pb2_grpc, orchestrator_pb2_grpc, video_qa_pb2_grpc
 from offline_models import server as offline_models
-from orchestrator.celery_app import enqueuer, make_app, start_worker
+from orchestrator.celery_app import make_app, nudger, start_worker
 from orchestrator.db import sqlite_url
 from orchestrator.servicer import SERVICE_NAME as API_SERVICE
 from orchestrator.servicer import Backend, OrchestratorServicer
@@ -161,7 +161,7 @@ class Stack:
             database, Services(clients["reason"], captions, video_qa, pack), patience=settings.unavailable_patience
         )
         app = make_app(settings, lambda: runner)
-        backend = Backend(database, store, captions, settings, enqueuer(app))
+        backend = Backend(database, store, captions, settings, nudger(app))
         self.address = self._serve_api(OrchestratorServicer(backend), database)
         directory.announce(self.address)
         if self._work:

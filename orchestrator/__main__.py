@@ -12,7 +12,7 @@ import sys
 from longvideo import ports, process, rpc, settings
 from longvideo.storage import open_store
 from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
-from orchestrator.celery_app import enqueuer, is_in_memory, make_app, start_worker
+from orchestrator.celery_app import is_in_memory, make_app, nudger, start_worker
 from orchestrator.servicer import Backend, OrchestratorServicer, registration
 from orchestrator.wiring import authenticator, make_runner, open_database
 
@@ -34,7 +34,7 @@ def start(cleanup: contextlib.ExitStack) -> rpc.Server:
         store=open_store(configured.data_dir, configured.object_store, configured.s3_keys()),
         captions=CaptionServiceStub(ports.connect(configured, "caption_address")),
         settings=configured,
-        enqueue=enqueuer(app),
+        nudge=nudger(app),
     )
     return ports.serve_api(
         configured, [registration(OrchestratorServicer(backend))], authenticator(configured, database)

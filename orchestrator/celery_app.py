@@ -31,9 +31,12 @@ from orchestrator.wiring import make_runner, open_database
 
 logger = logging.getLogger(__name__)
 
-RUN_EPISODE = "orchestrator.run_episode"
+RUN_EPISODES = "orchestrator.run_episodes"
 SWEEP = "orchestrator.sweep"
 SWEEP_SECONDS = 10.0
+
+QUEUE_LIMIT = 100
+"""How many messages lie in the broker's queue at most."""
 
 # How often the in-memory broker is asked for messages: an episode starts this soon after it was submitted.
 _POLL_SECONDS = 0.02
@@ -79,30 +82,44 @@ def make_app(settings: Settings, runner: Callable[[], Runner] | None = None) -> 
 
 
 def _add_tasks(app: celery.Celery, runner: Callable[[], Runner]) -> None:
-    def run_episode(name: str) -> None:
-        runner().run(name)
+    def run_episodes() -> None:
+        runner().run(nudger(app))
 
     def sweep() -> None:
-        runner().sweep(enqueuer(app))
+        runner().sweep(nudger(app))
 
     # Celery would else give every app of the process the tasks of the first.
-    app.task(name=RUN_EPISODE, shared=False)(run_episode)
+    app.task(name=RUN_EPISODES, shared=False)(run_episodes)
     app.task(name=SWEEP, shared=False)(sweep)
 
 
-def enqueuer(app: celery.Celery) -> Callable[[str], None]:
-    """Returns a function that sends an episode's name to the workers.
+def nudger(app: celery.Celery) -> Callable[[int], None]:
+    """Returns a function that wakes so many workers, or fewer when enough messages lie in the queue already.
 
-    When the broker is away the message is lost, which a sweep makes good.
+    While there are messages in the queue no worker is idle, so more of them would help nobody. When the broker is away
+    the message is lost, which a sweep makes good.
     """
+    with app.connection_for_write() as unused:  # knows the broker's errors, and connects to nothing
+        broken: tuple[type[BaseException], ...] = (
+            kombu_exceptions.OperationalError,
+            OSError,
+            *unused.connection_errors,
+            *unused.channel_errors,
+        )
 
-    def enqueue(name: str) -> None:
+    def nudge(workers: int) -> None:
+        if workers <= 0:
+            return
         try:
-            app.send_task(RUN_EPISODE, args=[name], retry=False)
-        except (kombu_exceptions.OperationalError, OSError) as error:
-            logger.warning("cannot reach the broker to send %s: %s", name, error)
+            with app.connection_or_acquire() as connection:
+                queue: Any = app.amqp.queues[app.conf.task_default_queue]
+                waiting = queue(connection.default_channel).queue_declare().message_count
+                for _ in range(min(workers, QUEUE_LIMIT - waiting)):
+                    app.send_task(RUN_EPISODES, connection=connection, retry=False)
+        except broken as error:
+            logger.warning("cannot reach the broker to wake workers: %s", error)
 
-    return enqueue
+    return nudge
 
 
 class _Pool(TaskPool):
@@ -178,7 +195,7 @@ class Worker:
         self._ready.wait()
         while True:
             try:
-                self._runner.sweep(enqueuer(self._app))
+                self._runner.sweep(nudger(self._app))
             except LongVideoError as error:
                 logger.warning("cannot look for unfinished episodes: %s", error)
             if self._stopping.wait(SWEEP_SECONDS):

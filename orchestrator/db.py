@@ -34,19 +34,54 @@ class Base(DeclarativeBase):
     }
 
 
-class VideoRow(Base):
-    """A video. What its file says is empty until it is ready.
+def _partial(name: str, condition: str, *columns: str) -> sa.Index:
+    """Returns an index of the rows that meet a condition, which queries must state in the same words."""
+    return sa.Index(name, *columns, sqlite_where=sa.text(condition), postgresql_where=sa.text(condition))
 
-    `source_version` is that of the bytes that were checked.
+
+class TenantRow(Base):
+    """Whose videos and jobs there are. Where a limit is empty there is none.
+
+    One that is disabled can do nothing any more; what it has stays, and what it submitted goes on.
+    """
+
+    __tablename__ = "tenants"
+    id: Mapped[str] = mapped_column(sa.String(63), primary_key=True)
+    display_name: Mapped[str] = mapped_column(default="")
+    create_time: Mapped[float]
+    disable_time: Mapped[float | None]
+    max_running_episodes: Mapped[int | None]
+    max_open_episodes: Mapped[int | None]
+    max_stored_bytes: Mapped[int | None]
+    max_daily_model_seconds: Mapped[float | None]
+
+
+class TokenRow(Base):
+    """A token of a tenant. `digest` is the SHA-256 of its secret, which is kept nowhere."""
+
+    __tablename__ = "tokens"
+    id: Mapped[str] = mapped_column(sa.String(63), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(sa.ForeignKey("tenants.id"), index=True)
+    digest: Mapped[str] = mapped_column(sa.String(64))
+    roles: Mapped[list[str]]
+    name: Mapped[str]
+    create_time: Mapped[float]
+    expire_time: Mapped[float | None]
+    revoke_time: Mapped[float | None]
+
+
+class VideoRow(Base):
+    """The bytes of a video, whoever has it. What its file says is empty until it is ready.
+
+    `source_version` is that of the bytes that were checked. A video that nobody has any more is `deleted`: its bytes
+    are gone, and what its file says is still there for the jobs about it.
     """
 
     __tablename__ = "videos"
     id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
     state: Mapped[str]
     size_bytes: Mapped[int]
-    display_name: Mapped[str]
     create_time: Mapped[float]
-    subtitles: Mapped[str] = mapped_column(default="")
     source_version: Mapped[str] = mapped_column(default="")
     duration: Mapped[float] = mapped_column(default=0.0)
     frame_count: Mapped[int] = mapped_column(default=0)
@@ -59,59 +94,94 @@ class VideoRow(Base):
     # See orchestrator.timeline: 10 kB that only those who show segments need.
     timeline: Mapped[bytes] = mapped_column(default=b"", deferred=True)
 
-    __table_args__ = (sa.Index("videos_newest", "create_time", "id"),)
+
+class HoldingRow(Base):
+    """A video that a tenant has, or has announced: it is `pending` until the tenant has shown that it has the bytes.
+
+    `size_bytes` is what was announced. `subtitles` is the resource id of those used by default. `upload_id` and
+    `upload_time` tell of an upload that is under way: S3's name for one in parts, and when it was last asked for.
+    """
+
+    __tablename__ = "holdings"
+    tenant_id: Mapped[str] = mapped_column(sa.ForeignKey("tenants.id"), primary_key=True)
+    video_id: Mapped[str] = mapped_column(sa.ForeignKey("videos.id"), primary_key=True)
+    state: Mapped[str]
+    display_name: Mapped[str]
+    subtitles: Mapped[str] = mapped_column(default="")
+    size_bytes: Mapped[int]
+    create_time: Mapped[float]
+    upload_id: Mapped[str] = mapped_column(default="")
+    upload_time: Mapped[float] = mapped_column(default=0.0)
+
+    __table_args__ = (
+        sa.Index("holdings_newest", "tenant_id", "create_time", "video_id"),
+        sa.Index("holdings_of_video", "video_id"),
+        sa.Index("holdings_under_way", "state", "upload_time"),
+    )
 
 
 class SubtitlesRow(Base):
-    """Subtitles of a video. `id` is their resource id, not a full name."""
+    """Subtitles that a tenant has for a video. `id` is their resource id, not a full name."""
 
     __tablename__ = "subtitles"
-    video_id: Mapped[str] = mapped_column(sa.ForeignKey("videos.id"), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(sa.String(63), primary_key=True)
+    video_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
     id: Mapped[str] = mapped_column(sa.String(63), primary_key=True)
     cue_count: Mapped[int]
     create_time: Mapped[float]
+
+    __table_args__ = (sa.ForeignKeyConstraint(["tenant_id", "video_id"], ["holdings.tenant_id", "holdings.video_id"]),)
 
 
 class JobRow(Base):
     """A job. `spec` is the job as accepted (longvideo.v1.Job, defaults filled in, no output-only fields).
 
+    `priority` is 0 for interactive work and 1 for batch work, which comes after it, here and in its episodes.
     `last_position` is the position of its newest event, `open_count` and `failed_count` count its episodes that have
-    not ended, and that failed. The `request_id` and a `fingerprint` of what was sent with it tell a repeated
-    submission from a new one.
+    not ended, and that failed. `waiting` says why none of them goes on, while that is so. The `request_id` and a
+    `fingerprint` of what was sent with it tell a repeated submission from a new one.
     """
 
     __tablename__ = "jobs"
     id: Mapped[str] = mapped_column(sa.String(63), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(sa.ForeignKey("tenants.id"))
     video_id: Mapped[str] = mapped_column(sa.ForeignKey("videos.id"))
     state: Mapped[str]
+    priority: Mapped[int]
     spec: Mapped[bytes]
     tree_width: Mapped[int]
     create_time: Mapped[float]
     end_time: Mapped[float | None]
-    request_id: Mapped[str | None] = mapped_column(unique=True)
+    request_id: Mapped[str | None]
     fingerprint: Mapped[str]
     last_position: Mapped[int] = mapped_column(default=0)
     open_count: Mapped[int]
     failed_count: Mapped[int] = mapped_column(default=0)
+    waiting: Mapped[str] = mapped_column(default="")
 
     __table_args__ = (
+        sa.UniqueConstraint("tenant_id", "request_id", name="jobs_once"),
         sa.Index("jobs_newest", "create_time", "id"),
+        sa.Index("jobs_of_tenant", "tenant_id", "create_time", "id"),
         sa.Index("jobs_of_video", "video_id", "create_time", "id"),
+        _partial("jobs_open", "end_time IS NULL", "tenant_id", "open_count"),
     )
 
 
 class EpisodeRow(Base):
     """One question of a job.
 
-    `lease_owner` works on it until `lease_until`. Nobody takes it up before `not_before`, and no sweep nudges it before
-    `nudge_time`. `wait_count` and `wait_start` tell how often, and since when, it has waited for something that did
-    not answer, without finishing a round in between. `opening` is the conversation with the reasoner before its first
-    reply; empty until that is complete.
+    While it is `running`, `lease_owner` works on it until `lease_until`. While it is `pending`, nobody takes it up
+    before `not_before`. `wait_count` and `wait_start` tell how often, and since when, it has waited for something that
+    did not answer, without finishing a round in between. `opening` is the conversation with the reasoner before its
+    first reply; empty until that is complete.
     """
 
     __tablename__ = "episodes"
     job_id: Mapped[str] = mapped_column(sa.ForeignKey("jobs.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    tenant_id: Mapped[str] = mapped_column(sa.String(63))
+    priority: Mapped[int]
     state: Mapped[str]
     question: Mapped[str]
     options: Mapped[list[str]]
@@ -129,11 +199,19 @@ class EpisodeRow(Base):
     lease_owner: Mapped[str | None] = mapped_column(sa.String(63), index=True)
     lease_until: Mapped[float] = mapped_column(default=0.0)
     not_before: Mapped[float] = mapped_column(default=0.0)
-    nudge_time: Mapped[float] = mapped_column(default=0.0)
     wait_count: Mapped[int] = mapped_column(default=0)
     wait_start: Mapped[float | None]
 
-    __table_args__ = (sa.Index("episodes_to_do", "state", "nudge_time"),)
+    __table_args__ = (
+        # In the order in which a tenant's episodes are taken up.
+        _partial("episodes_due", "state = 'pending'", "tenant_id", "priority", "create_time", "job_id", "number"),
+        _partial("episodes_running", "state = 'running'", "tenant_id", "lease_until"),
+    )
+
+
+# Literals, not parameters: with a parameter a database cannot know that the index of such rows is enough.
+IS_PENDING = EpisodeRow.state == sa.literal_column("'pending'")
+IS_RUNNING = EpisodeRow.state == sa.literal_column("'running'")
 
 
 class RoundRow(Base):
@@ -177,6 +255,7 @@ class CallRow(Base):
 
     __tablename__ = "model_calls"
     id: Mapped[str] = mapped_column(sa.String(63), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(sa.String(63))
     job_id: Mapped[str | None] = mapped_column(sa.ForeignKey("jobs.id"))
     episode: Mapped[int | None]
     round: Mapped[int | None]
@@ -197,6 +276,8 @@ class CallRow(Base):
 
     __table_args__ = (
         sa.Index("model_calls_of_job", "job_id", "start_time", "id"),
+        # Holds all that the seconds of a tenant's last day need.
+        sa.Index("model_calls_of_tenant", "tenant_id", "start_time", "seconds"),
         # Holds all that the mean seconds of a model need.
         sa.Index("model_calls_of_model", "model", "outcome", "seconds"),
     )

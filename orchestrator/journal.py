@@ -76,7 +76,8 @@ class DatabaseJournal:
         self._record(calls, number)
 
     def _record(self, calls: Sequence[Call], number: int = 0) -> None:
-        self._database.calls.record(calls, Place(self._held.job_id, self._held.number), number or None)
+        place = Place(self._held.job_id, self._held.number)
+        self._database.calls.record(calls, self._held.tenant, place, number or None)
 
     def _checkpoint(self, event: pb.JobEvent, calls: Sequence[Call], step: Round | None = None) -> None:
         event.episode = str(self._held.name)

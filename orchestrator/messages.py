@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeVar, cast
+from typing import NamedTuple, cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -13,14 +13,11 @@ from longvideo.segments import Segment, Tree
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
 from orchestrator.coverage import Look, coverage, evidence
-from orchestrator.db import CallRow, EpisodeRow, JobRow, RoundRow, VideoRow
+from orchestrator.db import CallRow, EpisodeRow, HoldingRow, JobRow, RoundRow, VideoRow
 from orchestrator.protocol import Action, Answer, GetCaption, VideoQA
 from orchestrator.timeline import Timeline
 from orchestrator.transcript import Round
 
-_T = TypeVar("_T", types_pb2.Video.State, pb.Job.State, pb.Episode.State, pb.Episode.Ending)
-
-VIDEO_STATES = {"pending": types_pb2.Video.STATE_PENDING, "ready": types_pb2.Video.STATE_READY}
 JOB_STATES = {
     name: pb.Job.State.Value(f"STATE_{name.upper()}")
     for name in ("pending", "running", "succeeded", "failed", "cancelled")
@@ -59,25 +56,43 @@ def timestamp(seconds: float) -> Timestamp:
     return message
 
 
-def video(row: VideoRow) -> types_pb2.Video:
+class HeldVideo(NamedTuple):
+    """A video as the tenant sees it that has it."""
+
+    row: VideoRow
+    holding: HoldingRow
+
+    @property
+    def id(self) -> str:
+        """The video's id, which is the SHA-256 of its bytes."""
+        return self.row.id
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the bytes are there, and the tenant has shown that it has them."""
+        return self.row.state == self.holding.state == "ready"
+
+
+def video(held: HeldVideo) -> types_pb2.Video:
     """Returns a video."""
+    row, holding = held
     message = types_pb2.Video(
         name=str(VideoName(row.id)),
-        state=VIDEO_STATES[row.state],
-        size_bytes=row.size_bytes,
-        display_name=row.display_name,
-        frame_count=row.frame_count,
-        frame_rate=row.frame_rate,
-        width_px=row.width_px,
-        height_px=row.height_px,
-        container=row.container,
-        codec=row.codec,
-        warnings=row.warnings,
-        subtitles=str(SubtitlesName(row.id, row.subtitles)) if row.subtitles else "",
-        create_time=timestamp(row.create_time),
+        state=types_pb2.Video.STATE_PENDING,
+        size_bytes=holding.size_bytes,
+        display_name=holding.display_name,
+        create_time=timestamp(holding.create_time),
     )
-    if row.state == "ready":
-        message.duration.FromNanoseconds(round(row.duration * 1e9))
+    if not held.is_ready:
+        return message
+    message.state = types_pb2.Video.STATE_READY
+    message.size_bytes = row.size_bytes
+    message.frame_count, message.frame_rate = row.frame_count, row.frame_rate
+    message.width_px, message.height_px = row.width_px, row.height_px
+    message.container, message.codec = row.container, row.codec
+    message.warnings.extend(row.warnings)
+    message.subtitles = str(SubtitlesName(row.id, holding.subtitles)) if holding.subtitles else ""
+    message.duration.FromNanoseconds(round(row.duration * 1e9))
     return message
 
 
@@ -85,6 +100,7 @@ def job(row: JobRow, episodes: Iterable[pb.Episode] = ()) -> pb.Job:
     """Returns a job, with the episodes given."""
     message = pb.Job.FromString(row.spec)
     message.name = str(JobName(row.id))
+    message.tenant = row.tenant_id
     message.state = JOB_STATES[row.state]
     message.create_time.CopyFrom(timestamp(row.create_time))
     if row.end_time is not None:

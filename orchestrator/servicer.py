@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 
 from longvideo.v1 import orchestrator_pb2, orchestrator_pb2_grpc
+from orchestrator.api.access import Access, guarded
 from orchestrator.api.backend import Backend
 from orchestrator.api.jobs import JobMethods
 from orchestrator.api.trees import MAX_BUILDS, TreeMethods
@@ -17,14 +18,17 @@ from orchestrator.api.watching import MAX_WATCHERS, Watching
 
 __all__ = ["SERVICE_NAME", "Backend", "OrchestratorServicer", "registration"]
 
-SERVICE_NAME = orchestrator_pb2.DESCRIPTOR.services_by_name["OrchestratorService"].full_name
+_SERVICE = orchestrator_pb2.DESCRIPTOR.services_by_name["OrchestratorService"]
+SERVICE_NAME = _SERVICE.full_name
 
 
+@guarded(tuple(method.name for method in _SERVICE.methods))
 class OrchestratorServicer(VideoMethods, TreeMethods, JobMethods, orchestrator_pb2_grpc.OrchestratorServiceServicer):
     """Answers `longvideo.v1.OrchestratorService`."""
 
     def __init__(self, backend: Backend, *, max_watchers: int = MAX_WATCHERS) -> None:
         self._backend = backend
+        self._access = Access(backend.database)
         self._watching = Watching(backend.database, max_watchers)
         self._builds = threading.BoundedSemaphore(MAX_BUILDS)
 

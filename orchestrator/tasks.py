@@ -1,7 +1,7 @@
-"""Carrying episodes out: what a worker does with the name of one.
+"""Carrying episodes out: what a worker does when it is woken.
 
-A message to a worker is a nudge: it may come twice, or be lost. Whether there is something to do, and from where to go
-on, is in the database.
+A message to a worker is only a nudge: it may come twice, or be lost. What there is to do, and from where to go on, is
+in the database, and a worker that was woken goes on until nothing is left.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 from longvideo import errors
 from longvideo.errors import Cancelled, LongVideoError, Unavailable
-from longvideo.resources import EpisodeName
 from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator.episode import navigate
 from orchestrator.journal import DatabaseJournal
@@ -29,8 +28,11 @@ logger = logging.getLogger(__name__)
 # How long an episode waits before it tries again what did not answer: doubled each time, within these bounds.
 _FIRST_WAIT, _LONGEST_WAIT = 5.0, 60.0
 
-# How many episodes one sweep sends to the workers.
+# How many workers one sweep wakes at most; they wake others.
 _SWEEP_LIMIT = 200
+
+# How often a busy process looks for leases that have expired.
+_RECLAIM_SECONDS = 10.0
 
 
 class Runner:
@@ -44,17 +46,36 @@ class Runner:
         self._services = services
         self._patience = patience
         self._keeper = Keeper(database.work)
+        self._reclaim_time = 0.0
 
-    def run(self, name: str) -> None:
-        """Carries an episode out to its end, or as far as it goes now. Does nothing when there is nothing to do."""
-        if self._keeper.stopping:
-            return
-        lease = Lease(secrets.token_hex(12))
-        try:
-            taken = self.database.work.acquire(EpisodeName.parse(name), lease.owner)
-            if taken is None:
+    def run(self, nudge: Callable[[int], None]) -> None:
+        """Carries out what is due, one episode after the other, until nothing is left that may run now.
+
+        `nudge` wakes so many other workers: whoever finds something to do passes the word on.
+        """
+        alone = True
+        while not self._keeper.stopping:
+            lease = Lease(secrets.token_hex(12))
+            try:
+                self._reclaim_now_and_then()
+                taken = self.database.work.take(lease.owner)
+                if taken is None:
+                    return
+                self._keeper.add(lease)
+                if alone:
+                    nudge(1)
+                    alone = False
+                self._finish(taken, lease)
+            except LongVideoError as error:  # the database is away; leases expire, and a sweep finds what is left
+                logger.warning("cannot take an episode up: %s", error)
                 return
-            self._keeper.add(lease)
+            finally:
+                self._keeper.remove(lease)
+
+    def _finish(self, taken: Taken, lease: Lease) -> None:
+        """Carries an episode out to its end, or as far as it goes now, and records what became of it."""
+        name = taken.held.name
+        try:
             end = self._carry_out(taken, lease)
             if end is not None:
                 self.database.work.end(taken.held, taken.writer, end)
@@ -62,15 +83,24 @@ class Runner:
             logger.info("%s is in other hands", name)
         except LongVideoError as error:  # the database is away; the lease expires, and a sweep finds the episode
             logger.warning("cannot record what became of %s: %s", name, error)
-        finally:
-            self._keeper.remove(lease)
 
-    def sweep(self, enqueue: Callable[[str], None]) -> int:
-        """Enqueues the unfinished episodes that nobody works on, and returns their number."""
-        names = self.database.work.due(_SWEEP_LIMIT)
-        for name in names:
-            enqueue(str(name))
-        return len(names)
+    def _reclaim_now_and_then(self) -> None:
+        """Takes expired leases away from time to time: while every worker is busy, no sweep gets its turn."""
+        now = time.monotonic()
+        if now >= self._reclaim_time:
+            self._reclaim_time = now + _RECLAIM_SECONDS
+            self.database.work.reclaim()
+
+    def sweep(self, nudge: Callable[[int], None]) -> int:
+        """Gives back what dead workers held, tells jobs why they wait, and nudges for what is due.
+
+        Returns the number of episodes that are due, as far as that matters.
+        """
+        self.database.work.reclaim()
+        self.database.work.tell_waiting()
+        due = self.database.work.due(_SWEEP_LIMIT)
+        nudge(due)
+        return due
 
     def abandon(self) -> None:
         """Makes every running episode stop where it stands, with its lease given back. No other starts any more."""

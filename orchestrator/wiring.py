@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from longvideo import ports, rpc
-from longvideo.errors import BadSettings
 from longvideo.inference import ModelClient
 from longvideo.prompts import load_pack
 from longvideo.settings import Settings
@@ -15,6 +14,7 @@ from orchestrator.db import Engine, sqlite_url
 from orchestrator.spec import Services
 from orchestrator.store import Database
 from orchestrator.tasks import Runner
+from orchestrator.tokens import Authenticator
 
 
 def open_database(settings: Settings) -> Database:
@@ -44,11 +44,9 @@ def _database_url(settings: Settings) -> str:
     return sqlite_url(settings.data_dir / "longvideo.db")
 
 
-def authenticator(settings: Settings, database: Database) -> rpc.Authenticate | None:  # noqa: ARG001
+def authenticator(settings: Settings, database: Database) -> rpc.Authenticate | None:
     """Returns what tells who calls the API, or None where nobody is asked."""
-    if settings.auth == "none":
-        return None
-    raise BadSettings("auth is tokens, but there is nothing that keeps tokens; set it to none", setting="auth")
+    return Authenticator(database.tenants) if settings.auth == "tokens" else None
 
 
 def make_runner(settings: Settings, database: Database) -> Runner:

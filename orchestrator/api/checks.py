@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from google.protobuf.duration_pb2 import Duration
 
 from longvideo import segments
-from longvideo.errors import InvalidArgument, NotFound
+from longvideo.errors import InvalidArgument
 from longvideo.resources import EpisodeName, JobName, SubtitlesName, VideoName
+from longvideo.settings import Settings
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
-from orchestrator.api.backend import Backend
-from orchestrator.db import VideoRow
-from orchestrator.messages import clean
+from orchestrator.api.access import Access
+from orchestrator.messages import HeldVideo, clean
 
 MAX_QUESTIONS = 1000
 MAX_QUESTION_CHARS = 10_000
@@ -79,7 +79,9 @@ def job(sent: pb.Job) -> pb.Job:
             f"the job has {size:,} bytes; it may have {MAX_JOB_BYTES:,}. Split it into several", field="job"
         )
     questions = [question(each, f"job.questions[{number}]") for number, each in enumerate(sent.questions)]
-    checked = pb.Job(video=sent.video, questions=questions, limits=_limits(sent.limits))
+    checked = pb.Job(
+        video=sent.video, questions=questions, limits=_limits(sent.limits), priority=_priority(sent.priority)
+    )
     checked.config.CopyFrom(sent.config)
     return checked
 
@@ -119,6 +121,14 @@ def _options(sent: Sequence[str], field: str) -> list[str]:
     return options
 
 
+def _priority(sent: types_pb2.Priority.ValueType) -> types_pb2.Priority.ValueType:
+    if sent not in types_pb2.Priority.values():
+        raise InvalidArgument(
+            f"job.priority is {sent}; give PRIORITY_INTERACTIVE (1) or PRIORITY_BATCH (2)", field="job.priority"
+        )
+    return sent or types_pb2.PRIORITY_INTERACTIVE
+
+
 def _limits(sent: pb.EpisodeLimits) -> pb.EpisodeLimits:
     if not 0 <= sent.max_rounds <= MAX_ROUNDS:
         raise InvalidArgument(
@@ -142,12 +152,13 @@ def with_default_limits(limits: pb.EpisodeLimits) -> pb.EpisodeLimits:
     return pb.EpisodeLimits(max_rounds=limits.max_rounds or DEFAULT_ROUNDS, max_duration=duration)
 
 
-def config(backend: Backend, sent: pb.TreeConfig, video: VideoRow, field: str = "config") -> pb.TreeConfig:
+def config(
+    settings: Settings, access: Access, sent: pb.TreeConfig, video: HeldVideo, field: str = "config"
+) -> pb.TreeConfig:
     """Returns how a video is cut and captioned, with what was left out filled in.
 
     Raises InvalidArgument, and NotFound for subtitles that the video does not have.
     """
-    settings = backend.settings
     if sent.min_width and not segments.MIN_WIDTH <= sent.min_width <= segments.MAX_WIDTH:
         raise InvalidArgument(
             f"{field}.min_width is {sent.min_width}; give {segments.MIN_WIDTH} to {segments.MAX_WIDTH}, or 0 for "
@@ -168,19 +179,19 @@ def config(backend: Backend, sent: pb.TreeConfig, video: VideoRow, field: str = 
     return pb.TreeConfig(
         min_width=sent.min_width or settings.min_width,
         sampling=sent.sampling or types_pb2.Sampling.Value(f"SAMPLING_{settings.sampling.upper()}"),
-        subtitles=_subtitles(backend, sent.subtitles, video, f"{field}.subtitles"),
+        subtitles=_subtitles(access, sent.subtitles, video, f"{field}.subtitles"),
         pool=sent.pool,
     )
 
 
-def _subtitles(backend: Backend, sent: str, video: VideoRow, field: str) -> str:
+def _subtitles(access: Access, sent: str, video: HeldVideo, field: str) -> str:
     if not sent:
-        return str(SubtitlesName(video.id, video.subtitles)) if video.subtitles else ""
+        own = video.holding.subtitles
+        return str(SubtitlesName(video.id, own)) if own else ""
     name = SubtitlesName.parse(sent, field)
     if name.video_id != video.id:
         raise InvalidArgument(
             f"{field} is {sent}, which belongs to another video; give subtitles of {VideoName(video.id)}", field=field
         )
-    if not backend.database.videos.has_subtitles(video.id, name.subtitles_id):
-        raise NotFound(f"there are no subtitles {sent}; CreateSubtitles makes them", name=sent)
+    access.subtitles(name, video)
     return sent

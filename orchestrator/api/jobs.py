@@ -15,6 +15,7 @@ from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
 from orchestrator import messages, paging, transcript
 from orchestrator.api import checks
+from orchestrator.api.access import ALL_TENANTS, Access, ready
 from orchestrator.api.backend import Backend
 from orchestrator.api.watching import Watching
 from orchestrator.store.calls import Place, Sum
@@ -25,6 +26,7 @@ class JobMethods:
     """The RPCs about jobs, their episodes, events and usage."""
 
     _backend: Backend
+    _access: Access
     _watching: Watching
 
     def SubmitJob(self, request: pb.SubmitJobRequest, _context: grpc.ServicerContext) -> pb.Job:  # noqa: N802
@@ -32,31 +34,34 @@ class JobMethods:
         request_id = checks.request_id(request.request_id)
         spec = checks.job(request.job)
         fingerprint = hashlib.sha256(spec.SerializeToString(deterministic=True)).hexdigest()
-        video = self._backend.ready_video(VideoName.parse(spec.video, "job.video"))
-        spec.config.CopyFrom(checks.config(self._backend, spec.config, video, "job.config"))
+        video = ready(self._access.video(VideoName.parse(spec.video, "job.video")))
+        spec.config.CopyFrom(checks.config(self._backend.settings, self._access, spec.config, video, "job.config"))
         spec.limits.CopyFrom(checks.with_default_limits(spec.limits))
         row, new = self._backend.database.jobs.submit(
             spec,
+            tenant=self._access.tenant,
             video_id=video.id,
-            tree_width=segments.tree_width(video.duration, spec.config.min_width),
+            tree_width=segments.tree_width(video.row.duration, spec.config.min_width),
             request_id=request_id,
             fingerprint=fingerprint,
         )
         job = self._backend.database.jobs.view(JobName(row.id)).message()
         if new:
-            for episode in job.episodes:
-                self._backend.enqueue(episode.name)
+            self._backend.nudge(len(job.episodes))
         return job
 
     def GetJob(self, request: pb.GetJobRequest, _context: grpc.ServicerContext) -> pb.Job:  # noqa: N802
         """Returns a job with its episodes in BASIC view."""
-        return self._backend.database.jobs.view(JobName.parse(request.name)).message()
+        name = JobName.parse(request.name)
+        self._access.job(name)
+        return self._backend.database.jobs.view(name).message()
 
     def ListJobs(self, request: pb.ListJobsRequest, _context: grpc.ServicerContext) -> pb.ListJobsResponse:  # noqa: N802
         """Lists jobs, newest first, without their episodes."""
         video_id = VideoName.parse(request.video, "video").video_id if request.video else ""
-        size, query = paging.size(request.page_size), f"jobs of {video_id}"
-        rows = self._backend.database.jobs.page(video_id, paging.decode(request.page_token, query), size + 1)
+        tenant = self._access.listed(request.tenant)
+        size, query = paging.size(request.page_size), f"jobs of {tenant or ALL_TENANTS} about {video_id}"
+        rows = self._backend.database.jobs.page(tenant, video_id, paging.decode(request.page_token, query), size + 1)
         jobs = list(paging.fitting(map(messages.job, rows[:size])))
         token = paging.next_token(query, rows, len(jobs), lambda row: paging.Cursor(row.create_time, row.id))
         return pb.ListJobsResponse(jobs=jobs, next_page_token=token)
@@ -64,6 +69,7 @@ class JobMethods:
     def CancelJob(self, request: pb.CancelJobRequest, _context: grpc.ServicerContext) -> pb.Job:  # noqa: N802
         """Asks a job to stop."""
         name = JobName.parse(request.name)
+        self._access.job(name)
         self._backend.database.jobs.cancel(name)
         return self._backend.database.jobs.view(name).message()
 
@@ -74,6 +80,7 @@ class JobMethods:
             raise InvalidArgument(
                 f"position is {request.position}; give the last position seen, or 0 for all", field="position"
             )
+        self._access.job(name)
         yield from self._watching.watch(name, request.position, context)
 
     def GetEpisode(self, request: pb.GetEpisodeRequest, _context: grpc.ServicerContext) -> pb.Episode:  # noqa: N802
@@ -83,6 +90,7 @@ class JobMethods:
             raise InvalidArgument(
                 f"view is {request.view}; give EPISODE_VIEW_BASIC (1) or EPISODE_VIEW_FULL (2)", field="view"
             )
+        self._access.job(name)
         view = self._backend.database.jobs.episode(name)
         message = next(view.messages())
         if request.view == pb.EPISODE_VIEW_FULL:
@@ -108,7 +116,7 @@ class JobMethods:
 
     def _place(self, text: str, field: str) -> Place:
         name = checks.job_or_episode(text, field)
-        self._backend.database.jobs.check(name)
+        self._access.job(name)
         return Place(name.job_id, int(name.episode_id) if isinstance(name, EpisodeName) else None)
 
 

@@ -16,8 +16,9 @@ from longvideo.segments import LEVELS, Segment, Tree, tree_width
 from longvideo.v1 import caption_pb2, types_pb2
 from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator.api import checks
+from orchestrator.api.access import Access, ready
 from orchestrator.api.backend import Backend
-from orchestrator.db import VideoRow
+from orchestrator.messages import HeldVideo
 from orchestrator.timeline import Timeline
 
 # Each build holds one thread of the server for as long as it takes.
@@ -26,8 +27,9 @@ MAX_BUILDS = 8
 
 @dataclass(frozen=True)
 class _Plan:
-    """A tree, and how it is captioned."""
+    """A tree, how it is captioned, and for whom."""
 
+    tenant: str
     video: str
     tree: Tree
     config: pb.TreeConfig
@@ -37,11 +39,13 @@ class TreeMethods:
     """The RPCs about trees."""
 
     _backend: Backend
+    _access: Access
     _builds: threading.BoundedSemaphore
 
     def GetTree(self, request: pb.GetTreeRequest, context: grpc.ServicerContext) -> pb.Tree:  # noqa: N802
         """Lists the captions of a video that exist, as a tree."""
-        video, plan = self._plan(request.video, request.config)
+        video = ready(self._access.visible_video(VideoName.parse(request.video, "video")))
+        plan = self._plan(video, request.config)
         top = Segment(tuple(request.path)) if request.path else None
         if top is not None:
             plan.tree.span(top)
@@ -72,7 +76,8 @@ class TreeMethods:
             raise InvalidArgument(
                 f"level is {request.level}; give 1 (high), 2 (medium) or 3 (low), or 0 for 3", field="level"
             )
-        _, plan = self._plan(request.video, request.config)
+        video = ready(self._access.video(VideoName.parse(request.video, "video")))
+        plan = self._plan(video, request.config)
         levels = [list(plan.tree.segments(level)) for level in range(1, (request.level or LEVELS) + 1)]
         if not self._builds.acquire(blocking=False):
             raise ResourceExhausted(
@@ -83,10 +88,10 @@ class TreeMethods:
         finally:
             self._builds.release()
 
-    def _plan(self, video: str, config: pb.TreeConfig) -> tuple[VideoRow, _Plan]:
-        row = self._backend.ready_video(VideoName.parse(video, "video"))
-        full = checks.config(self._backend, config, row)
-        return row, _Plan(video, Tree(row.frame_count, tree_width(row.duration, full.min_width)), full)
+    def _plan(self, video: HeldVideo, config: pb.TreeConfig) -> _Plan:
+        full = checks.config(self._backend.settings, self._access, config, video)
+        tree = Tree(video.row.frame_count, tree_width(video.row.duration, full.min_width))
+        return _Plan(self._access.tenant, str(VideoName(video.id)), tree, full)
 
     def _build(
         self, plan: _Plan, levels: Sequence[Sequence[Segment]], context: grpc.ServicerContext
@@ -126,7 +131,7 @@ class TreeMethods:
                 timeout=rpc.timeout(deadline),
             )
         except LongVideoError as error:
-            self._backend.database.calls.record(error.calls)
+            self._backend.database.calls.record(error.calls, plan.tenant)
             raise
-        self._backend.database.calls.record(list(map(usage.from_proto, answer.calls)))
+        self._backend.database.calls.record(list(map(usage.from_proto, answer.calls)), plan.tenant)
         return pb.BuildTreeResponse(caption=answer.caption, cached=answer.cached, calls=answer.calls)

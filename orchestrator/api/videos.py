@@ -16,8 +16,9 @@ from longvideo.v1 import types_pb2
 from longvideo.video import BadIndex, ByteSource, VideoIndex, build_index
 from orchestrator import messages, paging
 from orchestrator.api import checks
+from orchestrator.api.access import Access, ready
 from orchestrator.api.backend import Backend
-from orchestrator.db import VideoRow
+from orchestrator.db import HoldingRow, VideoRow
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # How long a client may take to begin its upload.
@@ -29,6 +30,7 @@ class VideoMethods:
     """The RPCs about videos and subtitles."""
 
     _backend: Backend
+    _access: Access
 
     def CreateVideo(self, request: pb.CreateVideoRequest, _context: grpc.ServicerContext) -> pb.CreateVideoResponse:  # noqa: N802
         """Creates a video, and says where its bytes go."""
@@ -42,51 +44,57 @@ class VideoMethods:
             raise InvalidArgument(
                 f"size_bytes is {request.size_bytes}; an empty file is not a video", field="size_bytes"
             )
-        row = self._backend.database.videos.create(
-            request.sha256, size_bytes=request.size_bytes, display_name=checks.display_name(request.display_name)
+        held = self._backend.database.videos.create(
+            self._access.tenant,
+            request.sha256,
+            size_bytes=request.size_bytes,
+            display_name=checks.display_name(request.display_name),
         )
-        if row.state == "ready" and self._is_intact(row):
-            return pb.CreateVideoResponse(video=messages.video(row))
-        if row.state == "ready":
-            self._backend.database.videos.reopen(row.id)
-            row = self._backend.database.videos.get(VideoName(row.id))
-        uri = self._backend.store.upload_uri(source_key(row.id), _UPLOAD_SECONDS)
-        return pb.CreateVideoResponse(video=messages.video(row), upload_uri=uri)
+        if held.is_ready and self._is_intact(held.row):
+            return pb.CreateVideoResponse(video=messages.video(held))
+        if held.is_ready:
+            self._backend.database.videos.reopen(held.id)
+            held = self._access.video(VideoName(held.id))
+        uri = self._backend.store.upload_uri(source_key(held.id), _UPLOAD_SECONDS)
+        return pb.CreateVideoResponse(video=messages.video(held), upload_uri=uri)
 
     def CompleteVideo(self, request: pb.CompleteVideoRequest, context: grpc.ServicerContext) -> types_pb2.Video:  # noqa: N802
         """Checks the bytes that were uploaded, builds the packet index and makes the video ready."""
         name = VideoName.parse(request.name)
-        row = self._backend.database.videos.get(name)
+        held = self._access.video(name)
         deadline = rpc.deadline(context)
-        with self._backend.store.lock(f"videos/{row.id}/complete", rpc.timeout(deadline)):
-            row = self._backend.database.videos.get(name)
-            if row.state != "ready":
-                row = self._complete(row, context)
-        return messages.video(row)
+        with self._backend.store.lock(f"videos/{held.id}/complete", rpc.timeout(deadline)):
+            held = self._access.video(name)
+            if not held.is_ready:
+                self._complete(held.holding, context)
+        return messages.video(self._access.video(name))
 
     def GetVideo(self, request: pb.GetVideoRequest, _context: grpc.ServicerContext) -> types_pb2.Video:  # noqa: N802
         """Returns a video."""
-        return messages.video(self._backend.database.videos.get(VideoName.parse(request.name)))
+        return messages.video(self._access.visible_video(VideoName.parse(request.name)))
 
     def ListVideos(self, request: pb.ListVideosRequest, _context: grpc.ServicerContext) -> pb.ListVideosResponse:  # noqa: N802
         """Lists videos, newest first."""
-        size, query = paging.size(request.page_size), "videos"
-        rows = self._backend.database.videos.page(paging.decode(request.page_token, query), size + 1)
+        tenant = self._access.tenant
+        size, query = paging.size(request.page_size), f"videos of {tenant}"
+        rows = self._backend.database.videos.page(tenant, paging.decode(request.page_token, query), size + 1)
         videos = list(paging.fitting(map(messages.video, rows[:size])))
-        token = paging.next_token(query, rows, len(videos), lambda row: paging.Cursor(row.create_time, row.id))
+        token = paging.next_token(
+            query, rows, len(videos), lambda held: paging.Cursor(held.holding.create_time, held.id)
+        )
         return pb.ListVideosResponse(videos=videos, next_page_token=token)
 
     def CreateSubtitles(  # noqa: N802
         self, request: pb.CreateSubtitlesRequest, _context: grpc.ServicerContext
     ) -> types_pb2.Subtitles:
         """Stores subtitles for a video and makes them the video's default."""
-        row = self._backend.ready_video(VideoName.parse(request.parent, "parent"))
+        held = ready(self._access.video(VideoName.parse(request.parent, "parent")))
         name = checks.display_name(request.display_name)
-        fitted, warnings = subtitles.fit(subtitles.parse(request.content, name), row.duration, name)
-        self._backend.store.put(subtitles_key(row.id, fitted.id), fitted.to_bytes())
-        self._backend.database.videos.add_subtitles(row.id, fitted.id, len(fitted.cues))
+        fitted, warnings = subtitles.fit(subtitles.parse(request.content, name), held.row.duration, name)
+        self._backend.store.put(subtitles_key(held.id, fitted.id), fitted.to_bytes())
+        self._backend.database.videos.add_subtitles(self._access.tenant, held.id, fitted.id, len(fitted.cues))
         return types_pb2.Subtitles(
-            name=str(SubtitlesName(row.id, fitted.id)), cue_count=len(fitted.cues), warnings=warnings
+            name=str(SubtitlesName(held.id, fitted.id)), cue_count=len(fitted.cues), warnings=warnings
         )
 
     def _is_intact(self, row: VideoRow) -> bool:
@@ -100,35 +108,36 @@ class VideoMethods:
             return False
         return True
 
-    def _complete(self, row: VideoRow, context: grpc.ServicerContext) -> VideoRow:
-        key = source_key(row.id)
+    def _complete(self, holding: HoldingRow, context: grpc.ServicerContext) -> None:
+        key = source_key(holding.video_id)
         stat = self._backend.store.stat(key)
         if stat is None:
             raise FailedPrecondition(
-                f"nothing was uploaded for {VideoName(row.id)}; write its bytes to the upload URI that CreateVideo "
-                "gives, then call again",
+                f"nothing was uploaded for {VideoName(holding.video_id)}; write its bytes to the upload URI that "
+                "CreateVideo gives, then call again",
                 reason="UPLOAD_MISSING",
             )
         try:
-            index = self._checked_index(row, stat, context)
-            self._backend.store.put(index_key(row.id), index.to_bytes())
+            index = self._checked_index(holding, stat, context)
+            self._backend.store.put(index_key(holding.video_id), index.to_bytes())
         except (InvalidArgument, FailedPrecondition, ResourceExhausted):
             self._backend.store.delete(key)
             raise
-        return self._backend.database.videos.complete(row.id, index)
+        self._backend.database.videos.complete(holding.tenant_id, holding.video_id, index)
 
-    def _checked_index(self, row: VideoRow, stat: ObjectStat, context: grpc.ServicerContext) -> VideoIndex:
-        if stat.size != row.size_bytes:
+    def _checked_index(self, holding: HoldingRow, stat: ObjectStat, context: grpc.ServicerContext) -> VideoIndex:
+        name = VideoName(holding.video_id)
+        if stat.size != holding.size_bytes:
             raise FailedPrecondition(
-                f"{stat.size:,} bytes were uploaded for {VideoName(row.id)}, and {row.size_bytes:,} were announced; "
+                f"{stat.size:,} bytes were uploaded for {name}, and {holding.size_bytes:,} were announced; "
                 "upload the whole file again",
                 reason="UPLOAD_DIFFERS",
             )
-        with self._backend.store.open(source_key(row.id)) as source:
+        with self._backend.store.open(source_key(name.video_id)) as source:
             digest = _sha256(source, context)
-            if digest != row.id:
+            if digest != name.video_id:
                 raise FailedPrecondition(
-                    f"the bytes that were uploaded for {VideoName(row.id)} have the SHA-256 {digest}; upload the right "
+                    f"the bytes that were uploaded for {name} have the SHA-256 {digest}; upload the right "
                     "file, and leave it alone meanwhile",
                     reason="UPLOAD_DIFFERS",
                 )

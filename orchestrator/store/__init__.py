@@ -1,7 +1,8 @@
 """Every query the orchestrator makes. Nobody else talks to the database.
 
 Database
-├── videos      videos and their subtitles
+├── tenants     tenants
+├── videos      videos, who has them, and their subtitles
 ├── jobs        jobs, their events and episodes, as people see them
 ├── work        episodes as workers see them: leases, checkpoints, endings
 └── calls       model calls and their sums
@@ -14,10 +15,11 @@ from orchestrator.db import Engine
 from orchestrator.store.bell import Bell
 from orchestrator.store.calls import Calls
 from orchestrator.store.jobs import Jobs
+from orchestrator.store.tenants import Tenants
 from orchestrator.store.videos import Videos
 from orchestrator.store.work import LeaseLost, Work
 
-__all__ = ["Bell", "Calls", "Database", "Jobs", "LeaseLost", "Videos", "Work"]
+__all__ = ["Bell", "Calls", "Database", "Jobs", "LeaseLost", "Tenants", "Videos", "Work"]
 
 
 class Database:
@@ -32,6 +34,7 @@ class Database:
         self.engine = Engine(url)
         (migrations.migrate if self.engine.is_sqlite else migrations.check)(self.engine)
         self.bell = Bell()
+        self.tenants = Tenants(self.engine)
         self.videos = Videos(self.engine)
         self.jobs = Jobs(self.engine, self.bell)
         self.work = Work(self.engine, self.bell)

@@ -38,11 +38,22 @@ class Sum(NamedTuple):
 
 
 def record(
-    engine: Engine, session: Session, calls: Sequence[Call], place: Place | None = None, number: int | None = None
+    engine: Engine,
+    session: Session,
+    calls: Sequence[Call],
+    tenant: str,
+    *,
+    place: Place | None = None,
+    number: int | None = None,
 ) -> None:
-    """Records calls, made for `place` in its round `number`. Those that are recorded already stay as they are."""
+    """Records a tenant's calls, made for `place` in its round `number`. What is recorded already stays as it is."""
     if calls:
-        where = {"job_id": place and place.job_id, "episode": place and place.episode, "round": number}
+        where = {
+            "tenant_id": tenant,
+            "job_id": place and place.job_id,
+            "episode": place and place.episode,
+            "round": number,
+        }
         rows = [
             {**dataclasses.asdict(call), **where, "model": clean(call.model), "detail": clean(call.detail)}
             for call in calls
@@ -56,11 +67,11 @@ class Calls:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def record(self, calls: Sequence[Call], place: Place | None = None, number: int | None = None) -> None:
-        """Records calls, made for `place`, or for no job."""
+    def record(self, calls: Sequence[Call], tenant: str, place: Place | None = None, number: int | None = None) -> None:
+        """Records a tenant's calls, made for `place`, or for no job."""
         if calls:
             with self._engine.write() as session:
-                record(self._engine, session, calls, place, number)
+                record(self._engine, session, calls, tenant, place=place, number=number)
 
     def page(self, place: Place, after: Cursor | None, limit: int) -> list[CallRow]:
         """Returns at most `limit` calls of a job or an episode, oldest first, from the one after a cursor."""

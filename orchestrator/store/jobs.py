@@ -13,17 +13,15 @@ from sqlalchemy.orm import Session, undefer
 from longvideo.errors import AlreadyExists, NotFound
 from longvideo.resources import EpisodeName, JobName
 from longvideo.v1 import orchestrator_pb2 as pb
+from longvideo.v1 import types_pb2
 from orchestrator import messages
 from orchestrator.coverage import Look
 from orchestrator.db import Engine, EpisodeRow, EventRow, JobRow, RoundRow, VideoRow
 from orchestrator.messages import EpisodeWriter
 from orchestrator.paging import Cursor
-from orchestrator.store import events
+from orchestrator.store import events, limits
 from orchestrator.store.bell import Bell
 from orchestrator.transcript import Message
-
-# A message to a worker gets lost only with the broker; a sweep nudges again what nobody took up within this time.
-NUDGE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -61,17 +59,21 @@ class Jobs:
         self._bell = bell
 
     def submit(
-        self, spec: pb.Job, *, video_id: str, tree_width: int, request_id: str, fingerprint: str
+        self, spec: pb.Job, *, tenant: str, video_id: str, tree_width: int, request_id: str, fingerprint: str
     ) -> tuple[JobRow, bool]:
-        """Accepts a job, and tells whether it is new: a known `request_id` gives the job of the first time.
+        """Accepts a tenant's job, and tells whether it is new: a known `request_id` gives the job of the first time.
 
-        Raises AlreadyExists when that was another job, as its `fingerprint` shows.
+        Raises AlreadyExists when that was another job, as its `fingerprint` shows, and ResourceExhausted for a limit of
+        the tenant.
         """
         job_id, now = JobName.new().job_id, time.time()
+        priority = int(spec.priority == types_pb2.PRIORITY_BATCH)
         job = JobRow(
             id=job_id,
+            tenant_id=tenant,
             video_id=video_id,
             state="pending",
+            priority=priority,
             spec=spec.SerializeToString(),
             tree_width=tree_width,
             create_time=now,
@@ -83,38 +85,41 @@ class Jobs:
             {
                 "job_id": job_id,
                 "number": number,
+                "tenant_id": tenant,
+                "priority": priority,
                 "state": "pending",
                 "question": question.text,
                 "options": list(question.options),
                 "create_time": now,
-                "nudge_time": now + NUDGE_SECONDS,
             }
             for number, question in enumerate(spec.questions, start=1)
         ]
         try:
             with self._engine.write() as session:
-                if (earlier := self._submitted(session, request_id)) is None:
+                if (earlier := self._submitted(session, tenant, request_id)) is None:
+                    limits.check_job(session, tenant, len(episodes))
                     session.add(job)
                     session.flush()
                     session.execute(sa.insert(EpisodeRow), episodes)
                     return job, True
         except IntegrityError:
             # Another process was quicker with the same request; on SQLite nobody can be.
-            earlier = self.submitted(request_id)
+            earlier = self.submitted(tenant, request_id)
             if earlier is None:
                 raise
         return self._same(earlier, fingerprint), False
 
-    def submitted(self, request_id: str) -> JobRow | None:
-        """Returns the job that was submitted with a request id, or None."""
+    def submitted(self, tenant: str, request_id: str) -> JobRow | None:
+        """Returns the job that a tenant submitted with a request id, or None."""
         with self._engine.read() as session:
-            return self._submitted(session, request_id)
+            return self._submitted(session, tenant, request_id)
 
     @staticmethod
-    def _submitted(session: Session, request_id: str) -> JobRow | None:
+    def _submitted(session: Session, tenant: str, request_id: str) -> JobRow | None:
         if not request_id:
             return None
-        return session.scalars(sa.select(JobRow).where(JobRow.request_id == request_id)).one_or_none()
+        query = sa.select(JobRow).where(JobRow.tenant_id == tenant, JobRow.request_id == request_id)
+        return session.scalars(query).one_or_none()
 
     @staticmethod
     def _same(earlier: JobRow, fingerprint: str) -> JobRow:
@@ -126,17 +131,18 @@ class Jobs:
             )
         return earlier
 
-    def check(self, name: JobName | EpisodeName) -> None:
-        """Raises NotFound unless there is such a job or episode."""
+    def check(self, name: JobName | EpisodeName, tenant: str | None) -> None:
+        """Raises NotFound unless a tenant, or for None any, has such a job or episode."""
         if isinstance(name, JobName):
-            query = sa.select(JobRow.id).where(JobRow.id == name.job_id)
+            query = sa.select(JobRow.tenant_id).where(JobRow.id == name.job_id)
         else:
-            query = sa.select(EpisodeRow.job_id).where(
+            query = sa.select(EpisodeRow.tenant_id).where(
                 EpisodeRow.job_id == name.job_id, EpisodeRow.number == int(name.episode_id)
             )
         with self._engine.read() as session:
-            if session.scalar(query) is None:
-                raise _not_found(name)
+            owner = session.scalar(query)
+        if owner is None or tenant not in {None, owner}:
+            raise _not_found(name)
 
     def view(self, name: JobName) -> JobView:
         """Returns a job with its episodes. Raises NotFound."""
@@ -156,9 +162,14 @@ class Jobs:
             rounds = rounds_of(session, job.id, number)
             return EpisodeView(job, [episode], looks(session, job.id, number), writer, rounds, episode.opening)
 
-    def page(self, video_id: str, after: Cursor | None, limit: int) -> list[JobRow]:
-        """Returns at most `limit` jobs, newest first, from the one after a cursor; of one video unless it is empty."""
+    def page(self, tenant: str | None, video_id: str, after: Cursor | None, limit: int) -> list[JobRow]:
+        """Returns at most `limit` jobs of a tenant, newest first, from the one after a cursor.
+
+        None means every tenant's. Of one video, unless it is empty.
+        """
         query = sa.select(JobRow).order_by(JobRow.create_time.desc(), JobRow.id.desc()).limit(limit)
+        if tenant is not None:
+            query = query.where(JobRow.tenant_id == tenant)
         if video_id:
             query = query.where(JobRow.video_id == video_id)
         if after is not None:

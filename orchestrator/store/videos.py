@@ -1,17 +1,21 @@
-"""Videos and their subtitles."""
+"""Videos, who has them, and their subtitles."""
 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from longvideo.errors import NotFound
 from longvideo.resources import VideoName
 from longvideo.video import VideoIndex
 from orchestrator import timeline
-from orchestrator.db import Engine, SubtitlesRow, VideoRow
+from orchestrator.db import Engine, HoldingRow, SubtitlesRow, VideoRow
+from orchestrator.messages import HeldVideo
 from orchestrator.paging import Cursor
+from orchestrator.store import limits
 
 
 class Videos:
@@ -20,38 +24,49 @@ class Videos:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def create(self, video_id: str, *, size_bytes: int, display_name: str) -> VideoRow:
-        """Makes a pending video, or returns the one there is; a pending one takes the new size and name."""
+    def create(self, tenant: str, video_id: str, *, size_bytes: int, display_name: str) -> HeldVideo:
+        """Makes a video that a tenant announces, or returns its own; a pending one takes the new size and name.
+
+        Raises ResourceExhausted when the tenant may not have so many bytes.
+        """
+        now = time.time()
+        announced = {"size_bytes": size_bytes, "display_name": display_name}
         with self._engine.write() as session:
+            mine = session.get(HoldingRow, (tenant, video_id))
+            if mine is None or mine.state != "ready":
+                limits.check_bytes(session, tenant, video_id, size_bytes)
             session.execute(
                 self._engine.insert_once(VideoRow).values(
-                    id=video_id,
-                    state="pending",
-                    size_bytes=size_bytes,
-                    display_name=display_name,
-                    create_time=time.time(),
+                    id=video_id, state="pending", size_bytes=size_bytes, create_time=now
                 )
             )
             session.execute(
-                sa.update(VideoRow)
-                .where(VideoRow.id == video_id, VideoRow.state == "pending")
-                .values(size_bytes=size_bytes, display_name=display_name)
+                self._engine.insert_once(HoldingRow).values(
+                    tenant_id=tenant, video_id=video_id, state="pending", create_time=now, **announced
+                )
             )
-            return session.scalars(sa.select(VideoRow).where(VideoRow.id == video_id)).one()
+            session.execute(
+                sa.update(HoldingRow).where(*_of(tenant, video_id), HoldingRow.state == "pending").values(**announced)
+            )
+            held = _held(session, video_id, HoldingRow.tenant_id == tenant)
+            assert held is not None
+            return held
 
     def reopen(self, video_id: str) -> None:
         """Makes a video pending again, because its bytes are gone or are not the ones that were checked."""
         with self._engine.write() as session:
             session.execute(sa.update(VideoRow).where(VideoRow.id == video_id).values(state="pending"))
 
-    def complete(self, video_id: str, index: VideoIndex) -> VideoRow:
-        """Makes a video ready. Raises NotFound."""
+    def complete(self, tenant: str, video_id: str, index: VideoIndex) -> None:
+        """Makes a video ready, and the tenant one that has it."""
         with self._engine.write() as session:
+            session.execute(sa.update(HoldingRow).where(*_of(tenant, video_id)).values(state="ready"))
             session.execute(
                 sa.update(VideoRow)
                 .where(VideoRow.id == video_id)
                 .values(
                     state="ready",
+                    size_bytes=index.size,
                     duration=index.duration,
                     frame_count=index.frame_count,
                     frame_rate=index.frame_rate,
@@ -64,40 +79,63 @@ class Videos:
                     timeline=timeline.pack(index.times, index.duration),
                 )
             )
-        return self.get(VideoName(video_id))
 
-    def get(self, name: VideoName) -> VideoRow:
-        """Returns a video. Raises NotFound."""
+    def get(self, name: VideoName, tenant: str, *, anybodys: bool = False) -> HeldVideo:
+        """Returns a tenant's video, or, if it has none and `anybodys`, that of who had it first. Raises NotFound."""
+        mine = HoldingRow.tenant_id == tenant
         with self._engine.read() as session:
-            row = session.get(VideoRow, name.video_id)
-        if row is None:
+            held = _held(session, name.video_id, sa.true() if anybodys else mine, mine.desc(), HoldingRow.create_time)
+        if held is None:
             raise NotFound(f"there is no video {name}; CreateVideo makes one", name=str(name))
-        return row
+        return held
 
     def timeline(self, video_id: str) -> bytes:
         """Returns the timelines of a ready video (`orchestrator.timeline`)."""
         with self._engine.read() as session:
             return session.scalars(sa.select(VideoRow.timeline).where(VideoRow.id == video_id)).one()
 
-    def page(self, after: Cursor | None, limit: int) -> list[VideoRow]:
-        """Returns at most `limit` videos, newest first, from the one after a cursor."""
-        query = sa.select(VideoRow).order_by(VideoRow.create_time.desc(), VideoRow.id.desc()).limit(limit)
+    def page(self, tenant: str, after: Cursor | None, limit: int) -> list[HeldVideo]:
+        """Returns at most `limit` videos of a tenant, newest first, from the one after a cursor."""
+        order = (HoldingRow.create_time, HoldingRow.video_id)
+        query = (
+            sa.select(VideoRow, HoldingRow)
+            .join(HoldingRow, HoldingRow.video_id == VideoRow.id)
+            .where(HoldingRow.tenant_id == tenant)
+            .order_by(*(column.desc() for column in order))
+            .limit(limit)
+        )
         if after is not None:
-            query = query.where(sa.tuple_(VideoRow.create_time, VideoRow.id) < sa.tuple_(after.time, after.id))
+            query = query.where(sa.tuple_(*order) < sa.tuple_(after.time, after.id))
         with self._engine.read() as session:
-            return list(session.scalars(query))
+            return [HeldVideo(row, holding) for row, holding in session.execute(query)]
 
-    def add_subtitles(self, video_id: str, subtitles_id: str, cue_count: int) -> None:
-        """Records subtitles, and makes them the video's default."""
+    def add_subtitles(self, tenant: str, video_id: str, subtitles_id: str, cue_count: int) -> None:
+        """Records subtitles of a tenant, and makes them its default for the video."""
         with self._engine.write() as session:
             session.execute(
                 self._engine.insert_once(SubtitlesRow).values(
-                    video_id=video_id, id=subtitles_id, cue_count=cue_count, create_time=time.time()
+                    tenant_id=tenant, video_id=video_id, id=subtitles_id, cue_count=cue_count, create_time=time.time()
                 )
             )
-            session.execute(sa.update(VideoRow).where(VideoRow.id == video_id).values(subtitles=subtitles_id))
+            session.execute(sa.update(HoldingRow).where(*_of(tenant, video_id)).values(subtitles=subtitles_id))
 
-    def has_subtitles(self, video_id: str, subtitles_id: str) -> bool:
-        """Tells whether a video has these subtitles."""
+    def has_subtitles(self, tenant: str, video_id: str, subtitles_id: str) -> bool:
+        """Tells whether a tenant has these subtitles for a video."""
         with self._engine.read() as session:
-            return session.get(SubtitlesRow, (video_id, subtitles_id)) is not None
+            return session.get(SubtitlesRow, (tenant, video_id, subtitles_id)) is not None
+
+
+def _of(tenant: str, video_id: str) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
+    return HoldingRow.tenant_id == tenant, HoldingRow.video_id == video_id
+
+
+def _held(session: Session, video_id: str, whose: sa.ColumnElement[bool], *order: Any) -> HeldVideo | None:
+    query = (
+        sa.select(VideoRow, HoldingRow)
+        .join(HoldingRow, HoldingRow.video_id == VideoRow.id)
+        .where(VideoRow.id == video_id, whose)
+        .order_by(*order)
+        .limit(1)
+    )
+    found = session.execute(query).one_or_none()
+    return None if found is None else HeldVideo(*found)

@@ -19,16 +19,22 @@ from longvideo.resources import EpisodeName
 from longvideo.usage import Call
 from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator import messages
-from orchestrator.db import Engine, EpisodeRow, JobRow, RoundRow, VideoRow
+from orchestrator.db import IS_PENDING, IS_RUNNING, Engine, EpisodeRow, JobRow, RoundRow, VideoRow
 from orchestrator.messages import EpisodeWriter
 from orchestrator.store import calls as model_calls
-from orchestrator.store import events
+from orchestrator.store import events, limits, scheduling
 from orchestrator.store.bell import Bell
-from orchestrator.store.jobs import NUDGE_SECONDS, looks, opened, rounds_of
+from orchestrator.store.jobs import looks, opened, rounds_of
 from orchestrator.transcript import Message, Round
 
 # A worker that is alive renews its leases several times in this time.
 LEASE_SECONDS = 60.0
+
+# How long it may take until a tenant is passed over whose models' time of the day is spent.
+_SPENT_SECONDS = 5.0
+
+# How many jobs of one tenant are told at one time that they wait.
+_TELL_LIMIT = 100
 
 _UNFINISHED = ("pending", "running")
 
@@ -45,6 +51,7 @@ class Held(NamedTuple):
     job_id: str
     number: int
     owner: str
+    tenant: str
 
     @property
     def name(self) -> EpisodeName:
@@ -82,47 +89,95 @@ class Work:
     def __init__(self, engine: Engine, bell: Bell) -> None:
         self._engine = engine
         self._bell = bell
+        self._spent: tuple[float, Collection[str]] = (0.0, ())
 
-    def acquire(self, name: EpisodeName, owner: str, seconds: float = LEASE_SECONDS) -> Taken | None:
-        """Takes an episode up, unless it has ended, waits, or somebody holds its lease; then returns None.
+    def take(self, owner: str, seconds: float = LEASE_SECONDS) -> Taken | None:
+        """Takes the episode up that is due most; returns None when none is due that may run now.
 
         An episode of a cancelled job can be taken up too, so that its taker ends it.
         """
-        held = Held(name.job_id, int(name.episode_id), owner)
         now = time.time()
+        spent = self._spent_tenants(now)
+        values = {
+            "state": "running",
+            "lease_owner": owner,
+            "lease_until": now + seconds,
+            "start_time": sa.func.coalesce(EpisodeRow.start_time, now),
+        }
         with self._engine.write() as session:
-            episode = session.scalars(
-                sa.update(EpisodeRow)
-                .where(
-                    *_is(held),
-                    EpisodeRow.end_time.is_(None),
-                    EpisodeRow.not_before <= now,
-                    sa.or_(EpisodeRow.lease_owner.is_(None), EpisodeRow.lease_until < now),
-                )
-                .values(
-                    state="running",
-                    lease_owner=owner,
-                    lease_until=now + seconds,
-                    nudge_time=0.0,
-                    start_time=sa.func.coalesce(EpisodeRow.start_time, now),
-                )
-                .returning(EpisodeRow)
-            ).one_or_none()
+            episode = scheduling.take(session, now, spent, values)
             if episode is None:
                 return None
             job, video = session.execute(
                 sa.select(JobRow, VideoRow)
                 .join(VideoRow, VideoRow.id == JobRow.video_id)
-                .where(JobRow.id == held.job_id)
+                .where(JobRow.id == episode.job_id)
                 .options(undefer(VideoRow.timeline))
             ).one()
+            held = Held(job.id, episode.number, owner, job.tenant_id)
             if job.state != "cancelled":
                 started = pb.EpisodeStarted(tree_width=job.tree_width, finished_round_count=episode.round_count)
-                event = pb.JobEvent(episode=str(name), episode_started=started)
+                event = pb.JobEvent(episode=str(held.name), episode_started=started)
+                # One that only waited is still the same start to those who watch.
+                told = [] if episode.wait_count else [event]
                 running = sa.case((JobRow.state == "pending", "running"), else_=JobRow.state)
-                events.append(session, job.id, [event], state=running)
-        self._bell.ring(held.job_id)
+                events.append(session, job.id, told, state=running, waiting="")
+        self._bell.ring(job.id)
         return Taken(held, episode, job, video, EpisodeWriter(video, video.timeline, job.tree_width))
+
+    def _spent_tenants(self, now: float) -> Collection[str]:
+        """Returns the tenants whose models' time of the day is spent, as of a few seconds ago."""
+        until, spent = self._spent
+        if now >= until:
+            with self._engine.read() as session:
+                spent = limits.spent(session, now)
+            self._spent = (now + _SPENT_SECONDS, spent)
+        return spent
+
+    def reclaim(self) -> int:
+        """Takes expired leases away from workers that must be dead, and returns their number."""
+        expired = (
+            sa.select(EpisodeRow.job_id, EpisodeRow.number)
+            .where(IS_RUNNING, EpisodeRow.lease_until < time.time())
+            .with_for_update(skip_locked=True)
+        )
+        with self._engine.write() as session:
+            return _count(
+                session.execute(
+                    sa.update(EpisodeRow)
+                    .where(sa.tuple_(EpisodeRow.job_id, EpisodeRow.number).in_(expired))
+                    .values(state="pending", lease_owner=None)
+                    .execution_options(synchronize_session=False)
+                )
+            )
+
+    def due(self, limit: int) -> int:
+        """Returns how many episodes are due, counting no further than `limit`."""
+        some = sa.select(sa.literal(1)).select_from(EpisodeRow).where(*scheduling.is_due(time.time())).limit(limit)
+        with self._engine.read() as session:
+            return session.scalar(sa.select(sa.func.count()).select_from(some.subquery())) or 0
+
+    def tell_waiting(self) -> int:
+        """Tells the jobs that no episode of theirs runs because of a limit of their tenant, each once.
+
+        Returns the number of jobs that were told.
+        """
+        now, told = time.time(), list[str]()
+        with self._engine.write() as session:
+            spent = limits.spent(session, now)
+            for turn in scheduling.turns(session, now):
+                reason = ""
+                if turn.tenant in spent:
+                    reason = (
+                        f"the tenant's model calls took all of its {spent[turn.tenant]:,.0f} s of the last 24 hours"
+                    )
+                elif turn.is_full:
+                    reason = f"{turn.running:,} of the tenant's episodes run already, and no more may"
+                if reason:
+                    told += _tell(session, turn.tenant, reason)
+        for job_id in told:
+            self._bell.ring(job_id)
+        return len(told)
 
     def renew(self, owners: Collection[str], seconds: float = LEASE_SECONDS) -> None:
         """Makes leases last `seconds` from now."""
@@ -145,26 +200,34 @@ class Work:
             return {str(owner): state == "cancelled" for owner, state in session.execute(query)}
 
     def release(self, held: Held) -> None:
-        """Gives a lease back, so that the next sweep finds the episode. Does nothing when it is lost."""
+        """Gives a lease back, so that the episode is due again. Does nothing when it is lost."""
         with self._engine.write() as session:
-            self._fenced(session, held, state="pending", lease_owner=None, nudge_time=0.0, quiet=True)
+            self._fenced(session, held, state="pending", lease_owner=None, quiet=True)
 
     def wait(self, held: Held, reason: str, delay: float) -> None:
-        """Gives an episode back for at least `delay` seconds, and says why. Raises LeaseLost."""
+        """Gives an episode back for at least `delay` seconds, and says why, more rarely the longer it waits.
+
+        Raises LeaseLost.
+        """
         now = time.time()
         with self._engine.write() as session:
-            self._fenced(
+            row = self._fenced(
                 session,
                 held,
                 state="pending",
                 lease_owner=None,
                 not_before=now + delay,
-                nudge_time=now + delay,
                 wait_count=EpisodeRow.wait_count + 1,
                 wait_start=sa.func.coalesce(EpisodeRow.wait_start, now),
             )
-            waiting = pb.EpisodeWaiting(reason=messages.clean(reason))
-            events.append(session, held.job_id, [pb.JobEvent(episode=str(held.name), episode_waiting=waiting)])
+            assert row is not None
+            said = messages.clean(reason)
+            event = pb.JobEvent(episode=str(held.name), episode_waiting=pb.EpisodeWaiting(reason=said))
+            told = [event] if row.wait_count.bit_count() == 1 else []  # the first, second, fourth, eighth time …
+            others = sa.exists().where(
+                EpisodeRow.tenant_id == held.tenant, EpisodeRow.job_id == held.job_id, IS_RUNNING
+            )
+            events.append(session, held.job_id, told, waiting=sa.case((others, ""), else_=said))
         self._bell.ring(held.job_id)
 
     def waits(self, held: Held) -> tuple[int, float | None]:
@@ -181,39 +244,10 @@ class Work:
                 session.execute(
                     sa.update(EpisodeRow)
                     .where(EpisodeRow.state.in_(_UNFINISHED))
-                    .values(state="pending", lease_owner=None, lease_until=0.0, not_before=0.0, nudge_time=0.0)
+                    .values(state="pending", lease_owner=None, lease_until=0.0, not_before=0.0)
                     .execution_options(synchronize_session=False)
                 )
             )
-
-    def due(self, limit: int) -> list[EpisodeName]:
-        """Returns at most `limit` unfinished episodes that nobody works on, oldest first.
-
-        They are not returned again for a while, so that a long queue is not sent to the workers over and over.
-        """
-        now = time.time()
-        query = (
-            sa.select(EpisodeRow.job_id, EpisodeRow.number)
-            .where(
-                EpisodeRow.state.in_(_UNFINISHED),
-                EpisodeRow.nudge_time <= now,
-                sa.or_(EpisodeRow.lease_owner.is_(None), EpisodeRow.lease_until < now),
-            )
-            .order_by(EpisodeRow.create_time, EpisodeRow.job_id, EpisodeRow.number)
-            .limit(limit)
-        )
-        with self._engine.read() as session:
-            found = [(job_id, number) for job_id, number in session.execute(query)]
-        if not found:
-            return []
-        with self._engine.write() as session:
-            session.execute(
-                sa.update(EpisodeRow)
-                .where(sa.tuple_(EpisodeRow.job_id, EpisodeRow.number).in_(found))
-                .values(nudge_time=now + NUDGE_SECONDS)
-                .execution_options(synchronize_session=False)
-            )
-        return [EpisodeName(job_id, str(number)) for job_id, number in found]
 
     def rounds(self, held: Held) -> list[Round]:
         """Returns an episode's rounds, in order; the last may be one that was decided but not finished."""
@@ -250,9 +284,8 @@ class Work:
             self._fenced(session, held, **changes)
             if step is not None:
                 _put_round(session, held, step)
-            model_calls.record(
-                self._engine, session, calls, model_calls.Place(held.job_id, held.number), number or None
-            )
+            place = model_calls.Place(held.job_id, held.number)
+            model_calls.record(self._engine, session, calls, held.tenant, place=place, number=number or None)
             events.append(session, held.job_id, [event])
         self._bell.ring(held.job_id)
 
@@ -290,6 +323,7 @@ class Work:
                     else_="succeeded",
                 ),
                 end_time=sa.case((is_last, now), else_=JobRow.end_time),
+                waiting="",
             )
         self._bell.ring(held.job_id)
 
@@ -308,6 +342,26 @@ class Work:
 
 def _is(held: Held) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
     return EpisodeRow.job_id == held.job_id, EpisodeRow.number == held.number
+
+
+def _tell(session: Session, tenant: str, reason: str) -> list[str]:
+    """Tells a tenant's jobs of which nothing runs why that is so, unless they know, and returns them."""
+    own = (EpisodeRow.job_id == JobRow.id, EpisodeRow.tenant_id == tenant)
+    first = sa.select(sa.func.min(EpisodeRow.number)).where(*own, IS_PENDING).scalar_subquery()
+    query = (
+        sa.select(JobRow.id, first.label("number"))
+        .where(JobRow.tenant_id == tenant, JobRow.end_time.is_(None), JobRow.waiting == "")
+        .where(~sa.exists().where(*own, IS_RUNNING))
+        .limit(_TELL_LIMIT)
+    )
+    told = []
+    for job_id, number in session.execute(query).all():
+        if number is not None:
+            waiting = pb.EpisodeWaiting(reason=reason)
+            event = pb.JobEvent(episode=str(EpisodeName(job_id, str(number))), episode_waiting=waiting)
+            events.append(session, job_id, [event], waiting=reason)
+            told.append(job_id)
+    return told
 
 
 def _put_round(session: Session, held: Held, step: Round) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from longvideo.auth import DEFAULT_TENANT
 from longvideo.errors import AlreadyExists, Cancelled, NotFound
 from longvideo.resources import EpisodeName, JobName, VideoName
 from longvideo.segments import Segment
@@ -25,7 +26,7 @@ from longvideo.usage import Call
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
 from longvideo.video import VideoIndex
-from orchestrator.db import JobRow, VideoRow
+from orchestrator.db import EpisodeRow, HoldingRow, JobRow
 from orchestrator.journal import DatabaseJournal
 from orchestrator.leases import Lease
 from orchestrator.paging import Cursor
@@ -62,10 +63,10 @@ def index(*, frames: int = 6400, duration: float = 400.0) -> VideoIndex:
     return VideoIndex(**{field.name: told.get(field.name, nothing) for field in fields(VideoIndex)})
 
 
-def add_video(database: Database, name: VideoName = VIDEO) -> None:
+def add_video(database: Database, name: VideoName = VIDEO, tenant: str = DEFAULT_TENANT) -> None:
     """Makes a ready video of 400 s."""
-    database.videos.create(name.video_id, size_bytes=1000, display_name="film.mp4")
-    database.videos.complete(name.video_id, index())
+    database.videos.create(tenant, name.video_id, size_bytes=1000, display_name="film.mp4")
+    database.videos.complete(tenant, name.video_id, index())
 
 
 def job_spec(questions: int = 1, video: VideoName = VIDEO) -> pb.Job:
@@ -79,11 +80,18 @@ def job_spec(questions: int = 1, video: VideoName = VIDEO) -> pb.Job:
 
 
 def submit(
-    database: Database, questions: int = 1, *, request_id: str = "", fingerprint: str = "f", video: VideoName = VIDEO
+    database: Database,
+    questions: int = 1,
+    *,
+    request_id: str = "",
+    fingerprint: str = "f",
+    video: VideoName = VIDEO,
+    tenant: str = DEFAULT_TENANT,
 ) -> JobName:
     """Submits a job and returns its name."""
     row, _ = database.jobs.submit(
         job_spec(questions, video),
+        tenant=tenant,
         video_id=video.video_id,
         tree_width=WIDTH,
         request_id=request_id,
@@ -98,10 +106,32 @@ def episode(job: JobName, number: int = 1) -> EpisodeName:
 
 
 def take(database: Database, job: JobName, number: int = 1, owner: str = "w1", seconds: float = 60.0) -> Taken:
-    """Takes an episode up, which must be possible."""
-    taken = database.work.acquire(episode(job, number), owner, seconds)
+    """Takes this episode up, which must be possible, by keeping all others away for a moment."""
+    database.work.reclaim()
+    keep_away(database, job, number, 1e10)
+    taken = database.work.take(owner, seconds)
+    keep_away(database, job, number, -1e10)
     assert taken is not None
+    assert (taken.held.job_id, taken.held.number) == (job.job_id, number)
     return taken
+
+
+def keep_away(database: Database, job: JobName, number: int, seconds: float) -> None:
+    """Makes all episodes but one wait longer."""
+    others = sa.or_(EpisodeRow.job_id != job.job_id, EpisodeRow.number != number)
+    with database.engine.write() as session:
+        session.execute(sa.update(EpisodeRow).where(others).values(not_before=EpisodeRow.not_before + seconds))
+
+
+def can_be_taken(database: Database) -> bool:
+    """Tells whether there is anything to take up, also from dead workers."""
+    database.work.reclaim()
+    return database.work.due(1) == 1
+
+
+def taken_in_turn(database: Database) -> list[Taken]:
+    """Takes everything up that can be, and returns it in that order."""
+    return list(iter(lambda: database.work.take("w"), None))
 
 
 def journal(database: Database, taken: Taken) -> DatabaseJournal:
@@ -160,34 +190,34 @@ class DatabaseSuite:
 
     def test_opening_twice_keeps_everything(self, database: Database, databases: Databases) -> None:
         """A database that is opened again still holds what was written."""
-        assert databases().videos.get(VIDEO).state == "ready"
+        assert databases().videos.get(VIDEO, DEFAULT_TENANT).is_ready
 
     def test_failed_write_changes_nothing(self, database: Database) -> None:
         """A transaction that fails half-way leaves no trace."""
 
         def fail() -> None:
             with database.engine.write() as session:
-                session.execute(sa.update(VideoRow).values(display_name="changed"))
+                session.execute(sa.update(HoldingRow).values(display_name="changed"))
                 raise LookupError
 
         with pytest.raises(LookupError):
             fail()
-        assert database.videos.get(VIDEO).display_name == "film.mp4"
+        assert database.videos.get(VIDEO, DEFAULT_TENANT).holding.display_name == "film.mp4"
 
     # Videos
 
     def test_creating_a_video_twice(self, database: Database) -> None:
         """A pending video takes the newer size and name; a ready one stays as it is."""
         other = "cd" * 32
-        database.videos.create(other, size_bytes=1, display_name="a")
-        row = database.videos.create(other, size_bytes=2, display_name="b")
-        assert (row.state, row.size_bytes, row.display_name) == ("pending", 2, "b")
-        row = database.videos.create(VIDEO.video_id, size_bytes=5, display_name="c")
-        assert (row.state, row.size_bytes, row.display_name) == ("ready", 1000, "film.mp4")
+        database.videos.create(DEFAULT_TENANT, other, size_bytes=1, display_name="a")
+        held = database.videos.create(DEFAULT_TENANT, other, size_bytes=2, display_name="b")
+        assert (held.is_ready, held.holding.size_bytes, held.holding.display_name) == (False, 2, "b")
+        held = database.videos.create(DEFAULT_TENANT, VIDEO.video_id, size_bytes=5, display_name="c")
+        assert (held.is_ready, held.holding.size_bytes, held.holding.display_name) == (True, 1000, "film.mp4")
 
     def test_ready_video_says_what_its_file_says(self, database: Database) -> None:
         """A ready video has the index's numbers and warnings."""
-        row = database.videos.get(VIDEO)
+        row = database.videos.get(VIDEO, DEFAULT_TENANT).row
         assert (row.duration, row.frame_count, row.frame_rate) == (400.0, 6400, 16.0)
         assert (row.width_px, row.height_px, row.container, row.codec) == (640, 360, "mp4", "h264")
         assert (row.warnings, row.source_version) == (["a warning"], "1000-1")
@@ -195,38 +225,39 @@ class DatabaseSuite:
     def test_unknown_names(self, database: Database) -> None:
         """What does not exist is not found."""
         for look in (
-            lambda: database.videos.get(VideoName("0" * 64)),
+            lambda: database.videos.get(VideoName("0" * 64), DEFAULT_TENANT),
             lambda: database.jobs.view(JobName("none")),
             lambda: database.jobs.cancel(JobName("none")),
             lambda: database.jobs.position(JobName("none")),
-            lambda: database.jobs.check(JobName("none")),
+            lambda: database.jobs.check(JobName("none"), None),
             lambda: database.jobs.episode(EpisodeName("none", "1")),
-            lambda: database.jobs.check(EpisodeName("none", "1")),
+            lambda: database.jobs.check(EpisodeName("none", "1"), None),
         ):
             with pytest.raises(NotFound, match="there is no"):
                 look()
-        assert database.work.acquire(EpisodeName("none", "1"), "w") is None
+        assert database.work.take("w") is None
 
     def test_newest_subtitles_are_the_default(self, database: Database) -> None:
         """The subtitles that were added last are the video's own, also when they were there before."""
         for subtitles in ("s1", "s2", "s1"):
-            database.videos.add_subtitles(VIDEO.video_id, subtitles, 3)
-            assert database.videos.get(VIDEO).subtitles == subtitles
-        assert database.videos.has_subtitles(VIDEO.video_id, "s2")
-        assert not database.videos.has_subtitles(VIDEO.video_id, "s3")
+            database.videos.add_subtitles(DEFAULT_TENANT, VIDEO.video_id, subtitles, 3)
+            assert database.videos.get(VIDEO, DEFAULT_TENANT).holding.subtitles == subtitles
+        assert database.videos.has_subtitles(DEFAULT_TENANT, VIDEO.video_id, "s2")
+        assert not database.videos.has_subtitles(DEFAULT_TENANT, VIDEO.video_id, "s3")
 
     def test_pages_of_videos(self, database: Database) -> None:
         """Pages go from the newest to the oldest and hold every video once, also with equal times."""
         for number in range(6):
-            database.videos.create(f"{number:064x}", size_bytes=1, display_name="")
-        whole = database.videos.page(None, 100)
-        assert [row.create_time for row in whole] == sorted((row.create_time for row in whole), reverse=True)
+            database.videos.create(DEFAULT_TENANT, f"{number:064x}", size_bytes=1, display_name="")
+        whole = database.videos.page(DEFAULT_TENANT, None, 100)
+        times = [held.holding.create_time for held in whole]
+        assert times == sorted(times, reverse=True)
         pages, after = [], None
-        while page := database.videos.page(after, 2):
+        while page := database.videos.page(DEFAULT_TENANT, after, 2):
             pages += page
-            after = Cursor(page[-1].create_time, page[-1].id)
-        assert [row.id for row in pages] == [row.id for row in whole]
-        assert len({row.id for row in pages}) == 7
+            after = Cursor(page[-1].holding.create_time, page[-1].id)
+        assert [held.id for held in pages] == [held.id for held in whole]
+        assert len({held.id for held in pages}) == 7
 
     # Jobs
 
@@ -247,7 +278,7 @@ class DatabaseSuite:
         assert submit(database, request_id=request_id) == first
         with pytest.raises(AlreadyExists, match="was used for another job"):
             submit(database, request_id=request_id, fingerprint="other")
-        assert len(database.jobs.page("", None, 10)) == 1
+        assert len(database.jobs.page(None, "", None, 10)) == 1
 
     def test_racing_requests_make_one_job(self, databases: Databases, database: Database) -> None:
         """Of many submissions with one request id at one time, one makes a job and all return it."""
@@ -262,7 +293,7 @@ class DatabaseSuite:
             names = set(pool.map(race, range(8)))
         assert len(names) == 1
         assert len(database.jobs.view(names.pop()).episodes) == 3
-        assert len(database.jobs.page("", None, 10)) == 1
+        assert len(database.jobs.page(None, "", None, 10)) == 1
 
     def test_pages_of_jobs(self, database: Database) -> None:
         """Jobs are listed from the newest to the oldest, of one video or of all."""
@@ -271,10 +302,10 @@ class DatabaseSuite:
         jobs = [submit(database, video=VIDEO if number % 2 else other) for number in range(6)]
         with database.engine.write() as session:  # as if accepted at one moment
             session.execute(sa.update(JobRow).values(create_time=5.0))
-        whole = [row.id for row in database.jobs.page("", None, 10)]
+        whole = [row.id for row in database.jobs.page(None, "", None, 10)]
         assert sorted(whole) == sorted(job.job_id for job in jobs)
-        assert [row.id for row in database.jobs.page("", Cursor(5.0, whole[2]), 2)] == whole[3:5]
-        of_video = [row.id for row in database.jobs.page(VIDEO.video_id, None, 10)]
+        assert [row.id for row in database.jobs.page(None, "", Cursor(5.0, whole[2]), 2)] == whole[3:5]
+        of_video = [row.id for row in database.jobs.page(DEFAULT_TENANT, VIDEO.video_id, None, 10)]
         assert of_video == [each for each in whole if each in {job.job_id for job in jobs[1::2]}]
 
     @pytest.mark.parametrize(
@@ -341,7 +372,7 @@ class DatabaseSuite:
         take(database, job, seconds=-1)
         database.jobs.cancel(job)
         assert database.jobs.position(job)[1]
-        assert database.work.due(10) == []
+        assert not can_be_taken(database)
 
     # Leases
 
@@ -352,7 +383,7 @@ class DatabaseSuite:
 
         def race(number: int) -> Taken | None:
             ready.wait()
-            return opened[number % 2].work.acquire(name, f"w{number}")
+            return opened[number % 2].work.take(f"w{number}")
 
         with ThreadPoolExecutor(8) as pool:
             assert len([taken for taken in pool.map(race, range(8)) if taken]) == 1
@@ -382,47 +413,49 @@ class DatabaseSuite:
     def test_renewed_lease_is_kept(self, database: Database) -> None:
         """Renewing makes the leases that are named last, and no others."""
         job = submit(database, 2)
-        for number, owner in ((1, "a"), (2, "b")):
-            take(database, job, number, owner, seconds=-1)
+        for owner in ("a", "b"):
+            assert database.work.take(owner, seconds=-1) is not None
         database.work.renew(["a", "gone"])
-        assert database.work.acquire(episode(job, 1), "c") is None
-        assert database.work.acquire(episode(job, 2), "c") is not None
+        assert database.work.reclaim() == 1
+        assert take(database, job, 2, "c").held.owner == "c"
+        assert not can_be_taken(database)
 
     def test_checkpoint_renews_the_lease(self, database: Database) -> None:
         """Whoever writes is alive: a checkpoint makes the lease last."""
         job = submit(database)
         taken = take(database, job, seconds=-1)
         journal(database, taken).decided(decided(1), ())
-        assert database.work.acquire(episode(job), "c") is None
+        assert not can_be_taken(database)
 
     def test_released_episode_is_due(self, database: Database) -> None:
         """An episode that was given back is found by the next sweep, with the time of its first start."""
         job = submit(database)
         taken = take(database, job)
-        assert database.work.due(10) == []
+        assert not can_be_taken(database)
         database.work.release(taken.held)
         assert database.jobs.view(job).message().episodes[0].state == pb.Episode.STATE_PENDING
-        assert database.work.due(10) == [episode(job)]
+        assert can_be_taken(database)
         assert take(database, job).episode.start_time == taken.episode.start_time
 
     def test_sweep_finds_the_episodes_of_dead_workers(self, database: Database) -> None:
-        """A sweep returns unfinished episodes without a living owner, oldest first, and not again at once."""
+        """What a dead worker held is due again once its lease was taken away, before what came later."""
         dead, fresh, ended = submit(database), submit(database), submit(database)
-        take(database, dead, seconds=-1)
         over = take(database, ended)
+        take(database, dead, seconds=-1)
         database.work.end(over.held, over.writer, ANSWERED)
-        assert database.work.due(10) == [episode(dead)], "a new episode's message is still on its way"
-        assert database.work.due(10) == []
-        assert database.release_all_leases() == 2
-        assert database.work.due(10) == [episode(dead), episode(fresh)]
+        assert database.work.due(10) == 1
+        assert database.work.reclaim() == 1
+        assert database.work.due(10) == 2
+        assert database.work.due(1) == 1, "nobody counts further than needed"
+        assert [taken.job.id for taken in taken_in_turn(database)] == [dead.job_id, fresh.job_id]
 
     def test_waiting_episode_is_left_alone(self, database: Database) -> None:
         """An episode that waits is not taken up before its time, counts its waits, and a finished round ends them."""
         job = submit(database)
         taken = take(database, job)
         database.work.wait(taken.held, "the model server is away", 3600)
-        assert database.work.acquire(episode(job), "w2") is None
-        assert database.work.due(10) == []
+        assert database.work.take("w2") is None
+        assert not can_be_taken(database)
         assert events(database, job)[-1].episode_waiting.reason == "the model server is away"
         count, since = database.work.waits(taken.held)
         assert count == 1
@@ -439,9 +472,7 @@ class DatabaseSuite:
         take(database, job, 1)
         database.work.wait(take(database, job, 2).held, "away", 3600)
         assert database.release_all_leases() == 2
-        assert database.work.due(10) == [episode(job, 1), episode(job, 2)]
-        take(database, job, 1, "w2")
-        take(database, job, 2, "w3")
+        assert [taken.held.number for taken in taken_in_turn(database)] == [1, 2]
 
     def test_episode_of_a_cancelled_job_can_be_taken(self, database: Database) -> None:
         """An episode that was given back after its job was cancelled is taken up without a word, to be ended."""
@@ -511,7 +542,8 @@ class DatabaseSuite:
 
         def work(number: int) -> None:
             own = opened[number % 2]
-            taken = take(own, job, number, f"w{number}")
+            taken = own.work.take(f"w{number}")
+            assert taken is not None
             book = journal(own, taken)
             for count in range(1, 5):
                 book.decided(decided(count), [call()])
@@ -587,9 +619,9 @@ class DatabaseSuite:
         """Recording a call again changes nothing, whoever does it."""
         job = submit(database)
         made, place = call(), Place(job.job_id, 1)
-        database.calls.record([made], place, 1)
-        database.calls.record([made, call()], place, 2)
-        database.calls.record([made])
+        database.calls.record([made], DEFAULT_TENANT, place, 1)
+        database.calls.record([made, call()], DEFAULT_TENANT, place, 2)
+        database.calls.record([made], DEFAULT_TENANT)
         rows = database.calls.page(place, None, 10)
         assert len(rows) == 2
         assert next(row for row in rows if row.id == made.id).round == 1
@@ -599,7 +631,7 @@ class DatabaseSuite:
         job = submit(database, 2)
         made = [call(start_time=float(number // 2), id=f"c{number}") for number in range(6)]
         for number, each in enumerate(made):
-            database.calls.record([each], Place(job.job_id, 1 + number % 2))
+            database.calls.record([each], DEFAULT_TENANT, Place(job.job_id, 1 + number % 2))
         assert [row.id for row in database.calls.page(Place(job.job_id), None, 10)] == [each.id for each in made]
         rest = database.calls.page(Place(job.job_id), Cursor(1.0, "c2"), 2)
         assert [row.id for row in rest] == ["c3", "c4"]
@@ -608,8 +640,8 @@ class DatabaseSuite:
     def test_sums(self, database: Database) -> None:
         """Calls are summed by role, model and pool; failed ones cost too."""
         job = submit(database, 2)
-        database.calls.record([call(), call(outcome="error", seconds=7.0)], Place(job.job_id, 1))
-        database.calls.record([call(pool="a800")], Place(job.job_id, 2))
+        database.calls.record([call(), call(outcome="error", seconds=7.0)], DEFAULT_TENANT, Place(job.job_id, 1))
+        database.calls.record([call(pool="a800")], DEFAULT_TENANT, Place(job.job_id, 2))
         first, second = database.calls.sums(Place(job.job_id))
         assert (first.pool, second.pool) == ("a800", "h800")
         assert (second.role, second.model, second.calls, second.failed, second.seconds) == ("reason", "m", 2, 1, 9.0)
@@ -620,12 +652,14 @@ class DatabaseSuite:
     def test_isolated_seconds_use_the_whole_history(self, database: Database) -> None:
         """The isolated time is the number of calls times the mean of the model's successful calls of all jobs."""
         job, other = submit(database), submit(database)
-        database.calls.record([call(seconds=1.0), call(seconds=50.0, outcome="timeout")], Place(job.job_id, 1))
-        database.calls.record([call(seconds=4.0)], Place(other.job_id, 1))
-        database.calls.record([call(seconds=7.0), call(model="another", seconds=1000.0)])
+        database.calls.record(
+            [call(seconds=1.0), call(seconds=50.0, outcome="timeout")], DEFAULT_TENANT, Place(job.job_id, 1)
+        )
+        database.calls.record([call(seconds=4.0)], DEFAULT_TENANT, Place(other.job_id, 1))
+        database.calls.record([call(seconds=7.0), call(model="another", seconds=1000.0)], DEFAULT_TENANT)
         (row,) = database.calls.sums(Place(job.job_id))
         assert row.isolated == pytest.approx(2 * (1 + 4 + 7) / 3)
-        database.calls.record([call(model="dead", outcome="error")], Place(other.job_id, 1))
+        database.calls.record([call(model="dead", outcome="error")], DEFAULT_TENANT, Place(other.job_id, 1))
         assert next(row.isolated for row in database.calls.sums(Place(other.job_id)) if row.model == "dead") == 0
 
     def test_calls_of_a_failure_count_whoever_has_the_lease(self, database: Database) -> None:

@@ -20,12 +20,13 @@ from longvideo.v1 import types_pb2
 from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
 from longvideo.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
 from longvideo.v1.video_qa_pb2_grpc import VideoQAServiceStub
-from orchestrator.celery_app import Worker, enqueuer, make_app, start_worker
+from orchestrator.celery_app import Worker, make_app, nudger, start_worker
 from orchestrator.db import sqlite_url
 from orchestrator.servicer import Backend, OrchestratorServicer, registration
 from orchestrator.spec import Services
 from orchestrator.store import Database
 from orchestrator.tasks import Runner
+from orchestrator.tokens import Authenticator
 from tests.media import make_video
 
 SCRIPT = (
@@ -46,10 +47,12 @@ class World:
     By default it answers the n-th round with the n-th line of SCRIPT, so that an episode takes three rounds.
     """
 
-    def __init__(self, directory: Path, *, patience: float = 0.0, max_watchers: int = 32, work: bool = True) -> None:
+    def __init__(
+        self, directory: Path, *, patience: float = 0.0, max_watchers: int = 32, work: bool = True, tokens: bool = False
+    ) -> None:
         directory.mkdir(exist_ok=True)
         self.directory = directory
-        self.patience, self.max_watchers = patience, max_watchers
+        self.patience, self.max_watchers, self.tokens = patience, max_watchers, tokens
         self.reason: Callable[[int], Reply | str] = lambda number: SCRIPT[number]
         self.reasoner = ScriptedModelServer(lambda request: self.reason(_round(request)))
         self.services = ScriptedServices()
@@ -72,9 +75,10 @@ class World:
         self.app = make_app(self.settings, lambda: self.runner)
         if work:
             self.worker = start_worker(self.app, self.runner, 4)
-        backend = Backend(self.database, self.store, captions, self.settings, enqueuer(self.app))
+        backend = Backend(self.database, self.store, captions, self.settings, nudger(self.app))
         servicer = OrchestratorServicer(backend, max_watchers=self.max_watchers)
-        self.server = rpc.serve([registration(servicer)])
+        authenticate = Authenticator(self.database.tenants) if self.tokens else None
+        self.server = rpc.serve([registration(servicer)], authenticate=authenticate)
         self.stub = OrchestratorServiceStub(rpc.connect(self.server.address))
 
     def stop(self) -> None:

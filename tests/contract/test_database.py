@@ -22,8 +22,8 @@ from tests.contract.database import (
     Databases,
     DatabaseSuite,
     add_video,
+    can_be_taken,
     decided,
-    episode,
     finished,
     journal,
     submit,
@@ -88,7 +88,9 @@ def test_read_only_database(tmp_path: Path) -> None:
     path = tmp_path / "longvideo.db"
     Database(sqlite_url(path)).close()
     with pytest.raises(StorageUnavailable, match="read-only"):
-        Database(f"sqlite:///file:{path}?immutable=1&uri=true").videos.create("0" * 64, size_bytes=1, display_name="")
+        Database(f"sqlite:///file:{path}?immutable=1&uri=true").videos.create(
+            "default", "0" * 64, size_bytes=1, display_name=""
+        )
 
 
 def test_full_disk(tmp_path: Path) -> None:
@@ -105,7 +107,7 @@ def test_full_disk(tmp_path: Path) -> None:
     sa.event.listen(database.engine.sqlalchemy, "connect", limit)
     with pytest.raises(StorageFull, match="no space left to write the database"):
         submit(database, 1000)
-    assert database.jobs.page("", None, 10) == []
+    assert database.jobs.page(None, "", None, 10) == []
     sa.event.remove(database.engine.sqlalchemy, "connect", limit)
     database.close()
     submit(database)
@@ -159,11 +161,11 @@ def test_killed_worker_loses_nothing_it_recorded(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "decided\n"
         os.kill(process.pid, signal.SIGKILL)
-    assert database.work.acquire(episode(job), "w2") is None, "the dead worker's lease lasts on"
+    assert not can_be_taken(database), "the dead worker's lease lasts on"
     database.release_all_leases()
     book = journal(database, take(database, job, owner="w2"))
     assert book.rounds() == [finished(decided(1)), decided(2)]
     book.finished(finished(decided(2)), ())
     assert database.jobs.view(job).episodes[0].round_count == 2
-    assert database.videos.get(VIDEO).state == "ready"
+    assert database.videos.get(VIDEO, "default").is_ready
     database.close()

@@ -15,9 +15,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from longvideo.errors import FailedPrecondition
+from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator import migrations
 from orchestrator.db import Base, Engine, sqlite_url
 from orchestrator.store import Database
+from orchestrator.store.calls import Place
 
 NEWEST = migrations.revisions()[-1]
 
@@ -106,6 +108,46 @@ def first(engine: Engine) -> None:
         "INSERT INTO schema_info VALUES (1)",
         "INSERT INTO videos VALUES ('ab', 'ready', 1, 'a film', 5.0, '', '', 1, 1, 1, 1, 1, 'mp4', 'h264', '[]', '')",
     )
+
+
+def test_everything_belongs_to_the_first_tenant(url: str, engine: Engine) -> None:
+    """What there was before there were tenants belongs to `default`, and goes on."""
+    migrations.migrate(engine, "0001")
+    spec = pb.Job(video="videos/v", questions=[pb.Question(text="?")]).SerializeToString().hex()
+    blob = f"X'{spec}'" if engine.is_sqlite else f"'\\x{spec}'"
+    write(
+        engine,
+        "INSERT INTO videos VALUES ('v', 'ready', 9, 'a film', 5.0, 's', '1', 1, 1, 1, 1, 1, 'mp4', 'h264', '[]', '')",
+        "INSERT INTO videos VALUES ('w', 'pending', 7, 'another', 6.0, '', '', 0, 0, 0, 0, 0, '', '', '[]', '')",
+        "INSERT INTO subtitles VALUES ('v', 's', 3, 5.5)",
+        *(
+            f"INSERT INTO jobs VALUES ('{job}', 'v', 'running', {blob}, 4, {created}, NULL, '{job}', 'f', 0, 1, 0)"
+            for job, created in (("j1", 7.0), ("j2", 8.0))
+        ),
+        *(
+            f"INSERT INTO episodes VALUES ('{job}', 1, '{state}', '?', '[]', '', 0, '', '', '[]', '', '', 2, 7.0, 7.5,"
+            f" NULL, {owner}, {until}, 0, 0, 0, NULL)"
+            for job, state, owner, until in (("j1", "running", "'w1'", 9.0), ("j2", "pending", "NULL", 0.0))
+        ),
+        "INSERT INTO model_calls VALUES ('c', 'j1', 1, 1, 'qa', 'm', 'u', 'h', 1, 7.2, 0.5, 'ok', 1, 1, 1, 0, 1, '')",
+    )
+    assert migrations.migrate(engine) == ("0001", NEWEST)
+    database = Database(url)
+    assert [tenant.id for tenant in database.tenants.all()] == ["default"]
+    held = database.videos.page("default", None, 10)
+    assert [(each.id, each.is_ready, each.holding.display_name, each.holding.subtitles) for each in held] == [
+        ("w", False, "another", ""),
+        ("v", True, "a film", "s"),
+    ]
+    assert database.videos.has_subtitles("default", "v", "s")
+    assert [job.id for job in database.jobs.page("default", "v", None, 10)] == ["j2", "j1"]
+    earlier = database.jobs.submitted("default", "j1")
+    assert earlier is not None
+    assert earlier.priority == 0
+    assert [call.id for call in database.calls.page(Place("j1"), None, 10)] == ["c"]
+    assert database.work.reclaim() == 1, "its worker is long dead"
+    assert database.work.due(10) == 2
+    database.close()
 
 
 def test_newer_database_is_refused(url: str, engine: Engine) -> None:
