@@ -11,6 +11,7 @@ from longvideo.clips import Library
 from longvideo.inference import ModelClient
 from longvideo.prompts import load_pack
 from longvideo.storage import open_store
+from longvideo.video.sandbox import Sandbox
 
 
 def start() -> rpc.Server:
@@ -19,7 +20,7 @@ def start() -> rpc.Server:
     store = open_store(configured.data_dir, configured.object_store, configured.s3_keys())
     captioner = Captioner(
         store,
-        Library(store, cache_bytes=configured.cache_bytes),
+        Library(store, Sandbox(configured.media_limits()), cache_bytes=configured.cache_bytes),
         ModelClient("caption", configured.endpoints),
         configured.endpoints,
         load_pack(configured.prompt_pack),

@@ -32,6 +32,7 @@ from longvideo.settings import Settings
 from longvideo.storage import DirectoryStore
 from longvideo.usage import ROLES, Role
 from longvideo.v1 import caption_pb2_grpc, orchestrator_pb2_grpc, video_qa_pb2_grpc
+from longvideo.video.sandbox import Sandbox
 from offline_models import server as offline_models
 from orchestrator.celery_app import make_app, nudger, start_worker
 from orchestrator.db import sqlite_url
@@ -140,7 +141,11 @@ class Stack:
         clients = {role: ModelClient(role, endpoints) for role in ROLES}
         self._stoppers += [client.close for client in clients.values()]
         store = DirectoryStore(directory.path / "objects")
-        library = Library(store, cache_bytes=settings.cache_bytes)
+        media = Sandbox(settings.media_limits())
+        self._cleanup.append(media.close)
+        if self._work:
+            media.start()
+        library = Library(store, media, cache_bytes=settings.cache_bytes)
         captioner = Captioner(
             store,
             library,
@@ -161,7 +166,7 @@ class Stack:
             database, Services(clients["reason"], captions, video_qa, pack), patience=settings.unavailable_patience
         )
         app = make_app(settings, lambda: runner)
-        backend = Backend(database, store, captions, settings, nudger(app))
+        backend = Backend(database, store, captions, settings, nudger(app), media)
         self.address = self._serve_api(OrchestratorServicer(backend), database)
         directory.announce(self.address)
         if self._work:

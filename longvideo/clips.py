@@ -21,7 +21,8 @@ from longvideo.resources import SubtitlesName, VideoName
 from longvideo.segments import MAX_WIDTH, MIN_WIDTH, Segment, Span, Tree, sample
 from longvideo.storage import ObjectStore, index_key, source_key, subtitles_key
 from longvideo.subtitles import Cue, Subtitles
-from longvideo.video import Frame, FrameSelection, Samples, VideoIndex, choose_frames, read_frames
+from longvideo.video import Frame, FrameSelection, Samples, VideoIndex, choose_frames
+from longvideo.video.sandbox import MediaReader
 
 Part = dict[str, Any]
 
@@ -64,8 +65,9 @@ class Library:
     asked about a clip a second time, or about its neighbour, reads and decodes nothing twice.
     """
 
-    def __init__(self, store: ObjectStore, *, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, store: ObjectStore, media: MediaReader, *, cache_bytes: int = CACHE_BYTES) -> None:
         self._store = store
+        self._media = media
         self._cache = ByteCache(cache_bytes)
 
     def index(self, video: VideoName) -> VideoIndex:
@@ -118,7 +120,7 @@ class Library:
         """Returns frames of a clip, those that were read before from memory. Damaged ones are left out.
 
         Decoding can take seconds; `check` is called every now and then, from several threads, and may raise to end it.
-        Raises what `longvideo.video.read_frames` does.
+        Raises what `MediaReader.read_frames` does.
         """
         keys = {frame: (clip.video.video_id, clip.index.version, longest_side, frame) for frame in frames}
         found: dict[int, Frame] = {frame: kept for frame, key in keys.items() if (kept := self._cache.get(key))}
@@ -126,7 +128,7 @@ class Library:
         if missing:
             with self._store.open(source_key(clip.video.video_id)) as source:
                 try:
-                    read = read_frames(source, clip.index, missing, longest_side, check=check)
+                    read = self._media.read_frames(source, clip.index, missing, longest_side, check=check)
                 except BadMedia:
                     if not found:
                         raise

@@ -23,6 +23,7 @@ from longvideo.addresses import check_address
 from longvideo.cache import CACHE_BYTES
 from longvideo.endpoint import Endpoint
 from longvideo.errors import BadSettings
+from longvideo.media import LEAST_MEMORY_BYTES, MEMORY_BYTES, SECONDS, MediaLimits
 from longvideo.segments import DEFAULT_MIN_WIDTH, MAX_WIDTH, MIN_WIDTH
 from longvideo.tls import Identity
 from longvideo.usage import ROLES, Role
@@ -148,6 +149,15 @@ class Settings(BaseSettings):
     cache_bytes: int = Field(CACHE_BYTES, ge=0)
     """How many bytes of indexes, subtitles and decoded pictures a service process keeps in memory."""
 
+    media_memory_bytes: int = Field(MEMORY_BYTES, ge=LEAST_MEMORY_BYTES)
+    """How many bytes of memory a process that reads a video may take."""
+
+    media_seconds: float = Field(SECONDS, ge=1)
+    """How many seconds reading a video's packets, or one set of its frames, may take besides waiting for storage."""
+
+    media_processes: int = Field(0, ge=0, le=1024)
+    """How many videos are read at once by one service process; 0 means one for each processor, from 2 to 8."""
+
     episode_concurrency: int = Field(16, ge=1, le=1024)
     """How many episodes one worker process has in flight."""
 
@@ -168,6 +178,10 @@ class Settings(BaseSettings):
         if self.api_tls_cert is not None and self.api_tls_key is not None:
             return Identity(self.api_tls_cert, self.api_tls_key, setting="api_tls")
         return Identity(self.tls_cert, self.tls_key) if self.tls_cert is not None and self.tls_key is not None else None
+
+    def media_limits(self) -> MediaLimits:
+        """Returns what reading videos may take."""
+        return MediaLimits(self.media_memory_bytes, self.media_seconds, self.media_processes)
 
     def s3_keys(self) -> tuple[str, str, str]:
         """Returns the access key, the secret key and the session token of the object store; empty where not set."""

@@ -12,6 +12,7 @@ import sys
 from longvideo import ports, process, rpc, settings
 from longvideo.storage import open_store
 from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
+from longvideo.video.sandbox import Sandbox
 from orchestrator.celery_app import is_in_memory, make_app, nudger, start_worker
 from orchestrator.servicer import Backend, OrchestratorServicer, registration
 from orchestrator.wiring import authenticator, make_runner, open_database
@@ -29,12 +30,15 @@ def start(cleanup: contextlib.ExitStack) -> rpc.Server:
         cleanup.callback(worker.stop)
     else:
         app = make_app(configured)
+    media = Sandbox(configured.media_limits())
+    cleanup.callback(media.close)
     backend = Backend(
         database=database,
         store=open_store(configured.data_dir, configured.object_store, configured.s3_keys()),
         captions=CaptionServiceStub(ports.connect(configured, "caption_address")),
         settings=configured,
         nudge=nudger(app),
+        media=media,
     )
     return ports.serve_api(
         configured, [registration(OrchestratorServicer(backend))], authenticator(configured, database)

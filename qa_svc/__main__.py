@@ -9,6 +9,7 @@ from longvideo.clips import Library
 from longvideo.inference import ModelClient
 from longvideo.prompts import load_pack
 from longvideo.storage import open_store
+from longvideo.video.sandbox import Sandbox
 from qa_svc.answer import Answerer
 from qa_svc.servicer import VideoQAServicer, registration
 
@@ -18,7 +19,7 @@ def start() -> rpc.Server:
     configured = settings.load()
     store = open_store(configured.data_dir, configured.object_store, configured.s3_keys())
     answerer = Answerer(
-        Library(store, cache_bytes=configured.cache_bytes),
+        Library(store, Sandbox(configured.media_limits()), cache_bytes=configured.cache_bytes),
         ModelClient("qa", configured.endpoints),
         load_pack(configured.prompt_pack),
     )

@@ -11,6 +11,7 @@ from longvideo.clips import Clip, Library, span_times
 from longvideo.resources import VideoName
 from longvideo.segments import Segment, Span
 from longvideo.storage import ObjectStore, index_key, open_store, source_key
+from longvideo.testing import InProcessReader
 from longvideo.video import FrameSelection, build_index, choose_frames
 
 VIDEO: Final = VideoName("ab" * 32)
@@ -29,7 +30,7 @@ def run(
 ) -> tuple[Shown, float]:
     """Does the tasks one after the other, as one process that lives on. Returns the frames, and how many moved."""
     store = open_store(Path(where), "" if not where.startswith("s3:") else where, keys)
-    library = Library(store)
+    library = Library(store, InProcessReader())
     index = library.index(VIDEO)
     shown: Shown = []
     moved = 0

@@ -19,11 +19,11 @@ from longvideo.video.bitstream import INDEPENDENT, flags_of
 from longvideo.video.containers import AVI, MPEG_TS, Container, ends_early, identify
 from longvideo.video.demux import CORRUPT, HIDDEN, KEY, Scan, scan
 from longvideo.video.source import ByteSource, SourceReader
+from longvideo.video.trust import MAX_REORDER, MAX_SECONDS, check_counts, check_index
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-MAX_SECONDS = 48 * 3600.0
 _MAGIC: Final = b"LVIX"
 # Raised whenever the meaning of the bytes changes; an index of another version is rebuilt.
 _VERSION: Final = 1
@@ -31,8 +31,8 @@ _HEAD: Final = struct.Struct("<4sHHII")
 # A transport stream whose clock runs back, or jumps ahead by this much, was joined from parts.
 _CLOCK_BACK_SECONDS = 0.5
 _CLOCK_AHEAD_SECONDS = 10.0
-# No supported codec lets more pictures wait than this (ITU-T H.264 and H.265: 16).
-_MAX_REORDER = 16
+# Names, parameters and warnings of an index; the largest are a codec's parameters, once for every change of them.
+_MAX_HEADER_BYTES: Final = 16 << 20
 
 
 class BadIndex(FailedPrecondition):
@@ -111,7 +111,11 @@ class VideoIndex:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> VideoIndex:
-        """Returns the index that `to_bytes` stored. Raises BadIndex for damaged bytes and for another version."""
+        """Returns the index that `to_bytes` stored.
+
+        The bytes may come from anybody. Raises BadIndex for those that are damaged, of another version or make no
+        sense.
+        """
         return _unpack(data)
 
 
@@ -139,7 +143,7 @@ def build_index(source: ByteSource) -> VideoIndex:
         warnings=_warnings(found, table, ends_early(reader, container, source.size)),
         packet_addressing=addressing.to_name(found.addressing),
         ranked_by_output=table.ranked_by_output,
-        reorder_depth=max(found.reorder_depth, table.reorder_depth),
+        reorder_depth=min(max(found.reorder_depth, table.reorder_depth), MAX_REORDER),
         codec_tag=found.codec_tag,
         extradata=tuple(found.extradata),
         times=table.times,
@@ -223,9 +227,9 @@ def _reorder_depth(ranks: Ints) -> int:
     Streams need not say so; a decoder that has to guess drops frames until it guesses right.
     """
     before = np.zeros(len(ranks), np.int64)
-    for distance in range(1, min(_MAX_REORDER, len(ranks))):
+    for distance in range(1, min(MAX_REORDER, len(ranks))):
         before[distance:] += ranks[:-distance] > ranks[distance:]
-    return min(int(before.max()), _MAX_REORDER)
+    return min(int(before.max()), MAX_REORDER)
 
 
 def _joined(stamps: Ints, found: Scan) -> Ints:
@@ -313,8 +317,7 @@ def _unpack(data: bytes) -> VideoIndex:
             f"the stored video index has version {version}, not {_VERSION}; build it again", reason="INDEX_VERSION"
         )
     try:
-        head, numbers = zlib.decompress(body).split(b"\n", 1)
-        header: dict[str, Any] = json.loads(head)
+        header, numbers = _inflated(body)
         frames, packets = header.pop("frames"), header.pop("packets")
         columns = []
         for count in (frames, *(6 * (packets,))):
@@ -323,7 +326,7 @@ def _unpack(data: bytes) -> VideoIndex:
         times, gaps, extents, skips, lost, ranks, flags = columns
         header["warnings"] = tuple(header["warnings"])
         header["extradata"] = tuple((first, bytes.fromhex(text)) for first, text in header["extradata"])
-        return VideoIndex(
+        index = VideoIndex(
             **header,
             times=np.cumsum(times).view(np.float64),
             packet_offsets=np.cumsum(gaps) + _starts(extents),
@@ -333,5 +336,21 @@ def _unpack(data: bytes) -> VideoIndex:
             packet_ranks=np.cumsum(ranks),
             packet_flags=flags.astype(np.uint8),
         )
-    except (zlib.error, ValueError, KeyError, TypeError) as error:
+        check_index(index)
+    except (zlib.error, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadIndex("the stored video index is damaged; build it again", reason="INDEX_DAMAGED") from error
+    return index
+
+
+def _inflated(body: bytes) -> tuple[dict[str, Any], bytes]:
+    """Returns the header and the numbers, never more of them than the header says. Raises ValueError for the rest."""
+    inflater = zlib.decompressobj()
+    head, found, numbers = inflater.decompress(body, _MAX_HEADER_BYTES).partition(b"\n")
+    header: dict[str, Any] = json.loads(head)
+    check_counts(header["frames"], header["packets"])
+    missing = 8 * (header["frames"] + 6 * header["packets"]) - len(numbers)
+    if missing > 0:
+        numbers += inflater.decompress(inflater.unconsumed_tail, missing)
+    if not found or len(numbers) != 8 * (header["frames"] + 6 * header["packets"]):
+        raise ValueError("the numbers are not as many as the header says")
+    return header, numbers

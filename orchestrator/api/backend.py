@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from longvideo.settings import Settings
 from longvideo.storage import ObjectStore
 from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
+from longvideo.video.sandbox import MediaReader
 from orchestrator.store import Database
 
 
 @dataclass(frozen=True)
 class Backend:
-    """The database, the object storage, the caption service, the settings, and the way to the workers.
+    """The database, the object storage, the caption service, the settings, the way to the workers, and to videos.
 
     `nudge` wakes so many workers; when that gets lost, a sweep wakes them.
     """
@@ -23,3 +24,4 @@ class Backend:
     captions: CaptionServiceStub
     settings: Settings
     nudge: Callable[[int], None]
+    media: MediaReader

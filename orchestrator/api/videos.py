@@ -13,7 +13,7 @@ from longvideo.resources import SubtitlesName, VideoName
 from longvideo.storage import ObjectStat, index_key, source_key, subtitles_key
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
-from longvideo.video import BadIndex, ByteSource, VideoIndex, build_index
+from longvideo.video import BadIndex, ByteSource, VideoIndex
 from orchestrator import messages, paging
 from orchestrator.api import checks
 from orchestrator.api.access import Access, ready
@@ -133,6 +133,7 @@ class VideoMethods:
                 "upload the whole file again",
                 reason="UPLOAD_DIFFERS",
             )
+        self._backend.media.start()
         with self._backend.store.open(source_key(name.video_id)) as source:
             digest = _sha256(source, context)
             if digest != name.video_id:
@@ -141,13 +142,17 @@ class VideoMethods:
                     "file, and leave it alone meanwhile",
                     reason="UPLOAD_DIFFERS",
                 )
-            return build_index(source)
+            return self._backend.media.build_index(source, check=lambda: _check_caller(context))
 
 
 def _sha256(source: ByteSource, context: grpc.ServicerContext) -> str:
     digest = hashlib.sha256()
     for offset in range(0, source.size, _CHUNK_BYTES):
-        if not context.is_active():
-            raise Cancelled("the caller has gone; call CompleteVideo again")
+        _check_caller(context)
         digest.update(source.read(offset, min(_CHUNK_BYTES, source.size - offset)))
     return digest.hexdigest()
+
+
+def _check_caller(context: grpc.ServicerContext) -> None:
+    if not context.is_active():
+        raise Cancelled("the caller has gone; call CompleteVideo again")

@@ -11,8 +11,11 @@ from longvideo.resources import SubtitlesName, VideoName
 from longvideo.storage import ObjectStore, index_key, source_key, subtitles_key
 from longvideo.subtitles import Cue, Subtitles
 from longvideo.video import build_index
+from longvideo.video.sandbox import Sandbox
 from tests.media import make_video, read_number
 
+# Reads the videos of all tests; it ends with their process.
+MEDIA = Sandbox()
 VIDEO = VideoName("ab" * 32)
 FPS = 20
 SECONDS = 13

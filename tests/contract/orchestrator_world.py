@@ -27,6 +27,7 @@ from orchestrator.spec import Services
 from orchestrator.store import Database
 from orchestrator.tasks import Runner
 from orchestrator.tokens import Authenticator
+from tests.contract.library import MEDIA
 from tests.media import make_video
 
 SCRIPT = (
@@ -75,7 +76,7 @@ class World:
         self.app = make_app(self.settings, lambda: self.runner)
         if work:
             self.worker = start_worker(self.app, self.runner, 4)
-        backend = Backend(self.database, self.store, captions, self.settings, nudger(self.app))
+        backend = Backend(self.database, self.store, captions, self.settings, nudger(self.app), MEDIA)
         servicer = OrchestratorServicer(backend, max_watchers=self.max_watchers)
         authenticate = Authenticator(self.database.tenants) if self.tokens else None
         self.server = rpc.serve([registration(servicer)], authenticate=authenticate)

@@ -30,7 +30,7 @@ from longvideo.testing import Reply, ScriptedModelServer
 from longvideo.v1 import caption_pb2, types_pb2
 from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
 from longvideo.video import FrameSelection
-from tests.contract.library import FRAMES, VIDEO, add_film, add_subtitles, film, parts, pictures
+from tests.contract.library import FRAMES, MEDIA, VIDEO, add_film, add_subtitles, film, parts, pictures
 from tests.media import make_video
 
 WIDTH = 2
@@ -94,7 +94,7 @@ class Service:
         self.client = ModelClient("caption", endpoints, max_attempts=2)
         captioner = Captioner(
             store,
-            Library(store),
+            Library(store, MEDIA),
             self.client,
             endpoints,
             pack or load_pack(),
@@ -532,7 +532,7 @@ def test_several_models(store: ObjectStore, model: Model) -> None:
         Endpoint(url=model.server.url, model=name, roles=frozenset(["caption"]), pool=name) for name in ("one", "two")
     ]
     client = ModelClient("caption", endpoints)
-    captioner = Captioner(store, Library(store), client, endpoints, load_pack())
+    captioner = Captioner(store, Library(store, MEDIA), client, endpoints, load_pack())
     asked = CaptionRequest(video=VIDEO, path=(1,), width=WIDTH)
     deadline = time.monotonic() + 30
     assert captioner.caption(replace(asked, pool="one"), deadline).cached

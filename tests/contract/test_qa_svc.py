@@ -24,7 +24,7 @@ from longvideo.v1 import types_pb2, video_qa_pb2
 from longvideo.v1.video_qa_pb2_grpc import VideoQAServiceStub
 from qa_svc.answer import Answerer, read_answer
 from qa_svc.servicer import VideoQAServicer, registration
-from tests.contract.library import FRAMES, VIDEO, add_film, add_subtitles, film, parts, pictures
+from tests.contract.library import FRAMES, MEDIA, VIDEO, add_film, add_subtitles, film, parts, pictures
 from tests.media import Pixels, make_video
 
 Ask = Callable[..., video_qa_pb2.AnswerQuestionResponse]
@@ -53,7 +53,7 @@ def serve(model: ScriptedModelServer) -> Iterator[Callable[[ObjectStore], Ask]]:
 
     def start(store: ObjectStore) -> Ask:
         client = ModelClient("qa", [Endpoint(url=model.url, roles=frozenset(["qa"]))], max_attempts=2)
-        server = rpc.serve([registration(VideoQAServicer(Answerer(Library(store), client, load_pack())))])
+        server = rpc.serve([registration(VideoQAServicer(Answerer(Library(store, MEDIA), client, load_pack())))])
         channel = rpc.connect(server.address)
         running.append((server, client, channel))
         stub = VideoQAServiceStub(channel)

@@ -39,7 +39,7 @@ from longvideo.storage import DirectoryStore, ObjectStore, open_store, s3_import
 from longvideo.storage.s3 import S3Store
 from longvideo.testing import ScriptedModelServer
 from longvideo.video import build_index, read_frames
-from tests.contract.library import VIDEO, add_film, film
+from tests.contract.library import MEDIA, VIDEO, add_film, film
 from tests.contract.object_store import ObjectStoreSuite, PartUploadsSuite, Write
 from tests.media import make_video, read_number
 from tests.parts import KEYS, Bucket, Moto, Proxy, Rclone, has_minio
@@ -445,7 +445,7 @@ def test_captions_in_a_bucket(moto_endpoint: str, prefix: str, tmp_path: Path) -
     with ScriptedModelServer(lambda _: "<caption>A red boat.</caption>", max_model_len=16384) as server:
         endpoints = [Endpoint(url=server.url, roles=frozenset(["caption"]))]
         client = ModelClient("caption", endpoints)
-        captioners = [Captioner(store, Library(store), client, endpoints, load_pack()) for store in stores]
+        captioners = [Captioner(store, Library(store, MEDIA), client, endpoints, load_pack()) for store in stores]
         wanted = CaptionRequest(VIDEO, (1,), 2)
         with ThreadPoolExecutor(2) as pool:
             made = list(pool.map(lambda captioner: captioner.caption(wanted, time.monotonic() + 30), captioners))

@@ -27,7 +27,7 @@ from longvideo.v1 import caption_pb2, orchestrator_pb2, video_qa_pb2
 from qa_svc.answer import Answerer
 from qa_svc.servicer import VideoQAServicer
 from qa_svc.servicer import registration as qa_registration
-from tests.contract.library import VIDEO, add_film, film
+from tests.contract.library import MEDIA, VIDEO, add_film, film
 from tests.contract.orchestrator_world import World
 from tests.fuzz.conftest import Fuzz
 from tests.fuzz.messages import messages
@@ -66,8 +66,8 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     with ScriptedModelServer(lambda _: "<caption>A boat.</caption><answer>Yes.</answer>") as models:
         endpoints = [Endpoint(url=models.url, roles=frozenset({"caption", "qa"}))]
         clients = ModelClient("caption", endpoints), ModelClient("qa", endpoints)
-        captioner = Captioner(store, Library(store), clients[0], endpoints, load_pack())
-        answerer = Answerer(Library(store), clients[1], load_pack())
+        captioner = Captioner(store, Library(store, MEDIA), clients[0], endpoints, load_pack())
+        answerer = Answerer(Library(store, MEDIA), clients[1], load_pack())
         services = rpc.serve(
             [caption_registration(CaptionServicer(captioner)), qa_registration(VideoQAServicer(answerer))]
         )

@@ -19,7 +19,7 @@ from longvideo.resources import SubtitlesName, VideoName
 from longvideo.segments import Segment, Span, Tree
 from longvideo.storage import source_key, subtitles_key
 from longvideo.subtitles import Cue, Subtitles
-from longvideo.testing import MemoryStore
+from longvideo.testing import InProcessReader, MemoryStore
 from longvideo.video import FileSource, Frame, VideoIndex, build_index
 from tests.media import make_video
 
@@ -176,7 +176,7 @@ def test_the_library_keeps_what_it_read() -> None:
     store = MemoryStore()
     for n, name in enumerate(names):
         store.put(subtitles_key(name.video_id, name.subtitles_id), Subtitles((Cue(n, n + 1, "x"),)).to_bytes())
-    library = Library(store, cache_bytes=2 * 204)
+    library = Library(store, InProcessReader(), cache_bytes=2 * 204)
     for name in names:
         library.subtitles(name)
     for name in names:
@@ -198,7 +198,7 @@ def test_pictures_are_decoded_once() -> None:
     with store.open(source_key(VIDEO.video_id)) as source:
         stored = dataclasses.replace(indexed_file, version=source.version)
     shown = clip(stored, (1,), 2)
-    library, forgetful = Library(store), Library(store, cache_bytes=0)
+    library, forgetful = Library(store, InProcessReader()), Library(store, InProcessReader(), cache_bytes=0)
     first = library.frames(shown, [3, 1, 9], 100)
     assert [frame.index for frame in first] == [3, 1, 9]
     assert forgetful.frames(shown, [3, 1, 9], 100) == first

@@ -145,6 +145,8 @@ def test_an_hour_is_stored_in_well_under_a_megabyte(opened: Opened) -> None:
     order = np.arange(count).reshape(-1, 4)[:, [3, 1, 0, 2]].ravel()
     hour = dataclasses.replace(
         opened[1],
+        size=10**10,
+        duration=3600.0,
         times=np.arange(count) / 30,
         packet_sizes=sizes,
         packet_extents=sizes,
