@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m
 READY := .venv/ready
 
-.PHONY: help setup demo test check format stubs settings-page fuzz test-vllm bench-frames clean
+.PHONY: help setup demo test check format stubs settings-page fuzz test-vllm bench-frames bench-load clean
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -63,6 +63,10 @@ test-vllm: $(READY) ## Runs the tests that need the genuine vLLM server, on CPU.
 
 bench-frames: $(READY) .venv-bench/ready ## Compares our frame reader with its peers. Takes a quarter of an hour.
 	$(RUN) bench.frames
+
+bench-load: $(READY) ## Measures the orchestrator's own overhead, and profiles it. Takes half an hour.
+	$(RUN) bench.load
+	$(RUN) bench.load.profile
 
 .venv-bench/ready: bench/requirements.txt bench/requirements-torch.txt
 	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench

@@ -66,7 +66,16 @@ class Postgres(Server):
     def start(self) -> None:
         """Starts the server and waits until it answers."""
         if not self._data.exists():
-            command = [self._programs / "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "--no-sync"]
+            command = [
+                str(self._programs / "initdb"),
+                "-D",
+                str(self._data),
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+                "--no-sync",
+            ]
             subprocess.run(
                 [*command, "--encoding=UTF8", "--locale=C", "--no-instructions"],
                 cwd=self.directory,

@@ -1,0 +1,1 @@
+"""What the orchestrator itself costs: one worker on one core, with scripted models of realistic latency."""
