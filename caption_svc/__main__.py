@@ -18,16 +18,18 @@ def start() -> rpc.Server:
     """Starts the service as the settings say."""
     configured = settings.load()
     store = open_store(configured.data_dir, configured.object_store, configured.s3_keys())
+    models = ModelClient("caption", configured.endpoints)
     captioner = Captioner(
         store,
         Library(store, Sandbox(configured.media_limits()), cache_bytes=configured.cache_bytes),
-        ModelClient("caption", configured.endpoints),
+        models,
         configured.endpoints,
         load_pack(configured.prompt_pack),
         sampling=configured.sampling,
         frame_selection=configured.frame_selection,
     )
-    return ports.serve_internal(configured, "caption_listen", [registration(CaptionServicer(captioner))])
+    checks = {"object-store": ports.storage_check(store), "models": models.describe}
+    return ports.serve_internal(configured, "caption_listen", [registration(CaptionServicer(captioner))], checks)
 
 
 if __name__ == "__main__":

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import grpc
 
 from longvideo import addresses, rpc, tls
 from longvideo.errors import BadSettings
 from longvideo.settings import Settings
+from longvideo.storage import ObjectStore
 
 
-def serve_internal(settings: Settings, setting: str, services: list[rpc.Service]) -> rpc.Server:
-    """Starts a server for other services, at the address that is in `setting`.
+def serve_internal(
+    settings: Settings, setting: str, services: Sequence[rpc.Service], checks: Mapping[str, rpc.Check] | None = None
+) -> rpc.Server:
+    """Starts a server for other services, at the address that is in `setting`; without any it tells of health alone.
 
     With TLS it lets in only who has a certificate of `tls_ca`. Raises BadSettings for an address that others can reach
     without, and what `rpc.serve` raises.
@@ -19,10 +24,16 @@ def serve_internal(settings: Settings, setting: str, services: list[rpc.Service]
     if identity is None:
         _only_here(settings, setting, "tls_cert, tls_key and tls_ca")
     credentials = tls.server_credentials(identity) if identity else None
-    return rpc.serve(services, getattr(settings, setting), tls=credentials)
+    address = getattr(settings, setting)
+    return rpc.serve(services, address, tls=credentials, checks=checks, concurrency=settings.rpc_concurrency)
 
 
-def serve_api(settings: Settings, services: list[rpc.Service], authenticate: rpc.Authenticate | None) -> rpc.Server:
+def serve_api(
+    settings: Settings,
+    services: Sequence[rpc.Service],
+    authenticate: rpc.Authenticate | None,
+    checks: Mapping[str, rpc.Check] | None = None,
+) -> rpc.Server:
     """Starts the server that clients talk to.
 
     Raises BadSettings for an address that others can reach without TLS or without tokens, and what `rpc.serve` raises.
@@ -33,7 +44,23 @@ def serve_api(settings: Settings, services: list[rpc.Service], authenticate: rpc
     if authenticate is None:
         _only_here(settings, "api_listen", "auth=tokens")
     credentials = tls.server_credentials(identity) if identity else None
-    return rpc.serve(services, settings.api_listen, tls=credentials, authenticate=authenticate)
+    return rpc.serve(
+        services,
+        settings.api_listen,
+        tls=credentials,
+        authenticate=authenticate,
+        checks=checks,
+        concurrency=settings.rpc_concurrency,
+    )
+
+
+def storage_check(store: ObjectStore) -> rpc.Check:
+    """Returns what finds out whether the storage answers."""
+
+    def check() -> None:
+        next(iter(store.list("health/")), None)
+
+    return check
 
 
 def connect(settings: Settings, setting: str) -> grpc.Channel:

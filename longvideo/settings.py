@@ -24,12 +24,14 @@ from longvideo.cache import CACHE_BYTES
 from longvideo.endpoint import Endpoint
 from longvideo.errors import BadSettings
 from longvideo.media import LEAST_MEMORY_BYTES, MEMORY_BYTES, SECONDS, MediaLimits
+from longvideo.rpc.limits import DEFAULT_CONCURRENCY
 from longvideo.segments import DEFAULT_MIN_WIDTH, MAX_WIDTH, MIN_WIDTH
 from longvideo.tls import Identity
 from longvideo.usage import ROLES, Role
 
 PREFIX = "LONGVIDEO_"
 Address = Annotated[str, AfterValidator(check_address)]
+OptionalAddress = Annotated[str, AfterValidator(lambda address: address and check_address(address))]
 SECRETS: Final = (
     *("database_url", "broker_url", "s3_access_key", "s3_secret_key", "s3_session_token", "token", "api_key"),
     *(f"{role}_api_key" for role in ROLES),
@@ -94,6 +96,9 @@ class Settings(BaseSettings):
 
     qa_address: Address = "127.0.0.1:7702"
     """Where the orchestrator finds the video question service, as with `caption_address`."""
+
+    health_listen: OptionalAddress = ""
+    """Where a process without a service of its own, such as a worker, answers health checks; empty for nowhere."""
 
     tls_cert: Path | None = None
     """The PEM file of the process's certificate chain: what the services show to each other, callers too."""
@@ -163,6 +168,9 @@ class Settings(BaseSettings):
 
     caption_concurrency: int = Field(8, ge=1, le=256)
     """How many captions are made at one time for one episode or one tree build."""
+
+    rpc_concurrency: int = Field(DEFAULT_CONCURRENCY, ge=1, le=4096)
+    """How many calls a service process answers at one time; more are turned away at once, to come again."""
 
     unavailable_patience: float = Field(3600.0, ge=0)
     """How many seconds an episode waits for models or storage that do not answer before it fails."""

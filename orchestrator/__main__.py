@@ -14,6 +14,7 @@ from longvideo.storage import open_store
 from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
 from longvideo.video.sandbox import Sandbox
 from orchestrator.celery_app import is_in_memory, make_app, nudger, start_worker
+from orchestrator.health import checks
 from orchestrator.servicer import Backend, OrchestratorServicer, registration
 from orchestrator.wiring import authenticator, make_runner, open_database
 
@@ -32,17 +33,18 @@ def start(cleanup: contextlib.ExitStack) -> rpc.Server:
         app = make_app(configured)
     media = Sandbox(configured.media_limits())
     cleanup.callback(media.close)
+    store = open_store(configured.data_dir, configured.object_store, configured.s3_keys())
     backend = Backend(
         database=database,
-        store=open_store(configured.data_dir, configured.object_store, configured.s3_keys()),
+        store=store,
         captions=CaptionServiceStub(ports.connect(configured, "caption_address")),
         settings=configured,
         nudge=nudger(app),
         media=media,
     )
-    return ports.serve_api(
-        configured, [registration(OrchestratorServicer(backend))], authenticator(configured, database)
-    )
+    services = [registration(OrchestratorServicer(backend))]
+    needed = checks(database, store, None if is_in_memory(configured) else app)
+    return ports.serve_api(configured, services, authenticator(configured, database), needed)
 
 
 def main() -> int:

@@ -18,12 +18,14 @@ def start() -> rpc.Server:
     """Starts the service as the settings say."""
     configured = settings.load()
     store = open_store(configured.data_dir, configured.object_store, configured.s3_keys())
+    models = ModelClient("qa", configured.endpoints)
     answerer = Answerer(
         Library(store, Sandbox(configured.media_limits()), cache_bytes=configured.cache_bytes),
-        ModelClient("qa", configured.endpoints),
+        models,
         load_pack(configured.prompt_pack),
     )
-    return ports.serve_internal(configured, "qa_listen", [registration(VideoQAServicer(answerer))])
+    checks = {"object-store": ports.storage_check(store), "models": models.describe}
+    return ports.serve_internal(configured, "qa_listen", [registration(VideoQAServicer(answerer))], checks)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ with every call, and shrink at every hop, so that the inner service can still sa
 
 from longvideo.rpc.channel import Call, Stream, connect
 from longvideo.rpc.deadlines import HOP_SECONDS, deadline, timeout
+from longvideo.rpc.health import Check
 from longvideo.rpc.interceptor import Authenticate
 from longvideo.rpc.server import Server, Service, serve
 from longvideo.rpc.status import from_rpc_error, to_status
@@ -15,6 +16,7 @@ __all__ = [
     "HOP_SECONDS",
     "Authenticate",
     "Call",
+    "Check",
     "Server",
     "Service",
     "Stream",

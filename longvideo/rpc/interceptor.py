@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
 from longvideo import auth, errors
+from longvideo.rpc.limits import Threads
 from longvideo.rpc.status import to_status
 
 logger = logging.getLogger(__name__)
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 Authenticate = Callable[[str], auth.Caller]
 """Given a bearer token's text, empty when the call has none, returns who is calling, or raises Unauthenticated."""
 
+# When a caller that was turned away may come again.
+_BUSY_SECONDS = 1.0
 _SCHEME = "bearer "
 # Health and reflection: the only services here that are not ours.
 _OPEN = "/grpc."
@@ -32,14 +35,16 @@ class Calls(grpc.ServerInterceptor):
     its own (`contextvars`), in which all of it runs, the iteration of an answer's stream too.
     """
 
-    def __init__(self, authenticate: Authenticate | None) -> None:
-        self._authenticate = authenticate
+    def __init__(self, threads: Threads, authenticate: Authenticate | None) -> None:
+        self._threads, self._authenticate = threads, authenticate
 
     def intercept_service(self, continuation: Any, details: Any) -> Any:
         """Returns the handler of a method, guarded; None where there is none."""
         handler = continuation(details)
         if handler is None or details.method.startswith(_OPEN):
             return handler
+        if self._threads.full():
+            return grpc.stream_unary_rpc_method_handler(self._busy)
         metadata = details.invocation_metadata
         if handler.unary_unary:
             method = self._unary(handler.unary_unary, handler.request_deserializer, metadata)
@@ -48,6 +53,14 @@ class Calls(grpc.ServerInterceptor):
             method = self._stream(handler.unary_stream, handler.request_deserializer, metadata)
             return grpc.stream_stream_rpc_method_handler(method, None, handler.response_serializer)
         return None  # a stream of requests is nothing that this knows how to guard
+
+    def _busy(self, _: Iterator[bytes], context: grpc.ServicerContext) -> None:
+        error = errors.Unavailable(
+            f"The server answers {self._threads.concurrency} calls already, as many as it may; try again soon.",
+            reason="SERVER_BUSY",
+        )
+        error.retry_after = _BUSY_SECONDS
+        _abort(context, error)
 
     def _unary(self, method: Callable[..., Any], parse: Callable[[bytes], Any], metadata: Any) -> Callable[..., Any]:
         def call(requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from longvideo import errors
+from longvideo.rpc.health import Check, Health
 from longvideo.rpc.interceptor import Authenticate, Calls
-from longvideo.rpc.limits import SERVER_OPTIONS
+from longvideo.rpc.limits import DEFAULT_CONCURRENCY, Threads, server_options
 
 Service = tuple[str, Callable[[Any, grpc.Server], None], Any]
 """The full name of a service, its generated `add_…_to_server` function, and the servicer."""
@@ -25,11 +25,11 @@ class Server:
 
     address: str
     _server: grpc.Server
-    _health: health.HealthServicer
+    _health: Health
 
     def stop(self, grace: float = 0.5) -> None:
         """Takes no new calls, and gives those in flight `grace` seconds before they are cancelled."""
-        self._health.enter_graceful_shutdown()
+        self._health.stop()
         self._server.stop(grace).wait()
 
     def wait(self) -> None:
@@ -43,25 +43,24 @@ def serve(
     *,
     tls: grpc.ServerCredentials | None = None,
     authenticate: Authenticate | None = None,
-    max_workers: int = 64,
+    checks: Mapping[str, Check] | None = None,
+    concurrency: int = DEFAULT_CONCURRENCY,
 ) -> Server:
     """Starts a server with health checking and reflection.
 
     `address` is `host:port`, port 0 for any free one; `Server.address` has the real one. `tls` comes from
-    `longvideo.tls`; without it the port is plain. With `authenticate` every call
-    needs a token that it knows, but for health checks, and there is no reflection; without it everybody is
-    `auth.LOCAL`. Raises Unavailable when the address cannot be used.
+    `longvideo.tls`; without it the port is plain. With `authenticate` every call needs a token that it knows, but for
+    health checks, and there is no reflection; without it everybody is `auth.LOCAL`. `checks` are what the services
+    need, by name; see `longvideo.rpc.health`. More than `concurrency` calls at one time, streams among them, are
+    refused with the reason SERVER_BUSY. Raises Unavailable when the address cannot be used.
     """
-    server = grpc.server(
-        ThreadPoolExecutor(max_workers, "rpc"), interceptors=[Calls(authenticate)], options=SERVER_OPTIONS
-    )
+    threads = Threads(concurrency)
+    server = grpc.server(threads, interceptors=[Calls(threads, authenticate)], options=server_options(concurrency))
     for _, add, servicer in services:
         add(servicer, server)
-    checker = health.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(checker, server)
     names = [name for name, _, _ in services]
-    for name in ["", *names]:
-        checker.set(name, health_pb2.HealthCheckResponse.SERVING)
+    state = Health(names, checks or {})
+    health_pb2_grpc.add_HealthServicer_to_server(state.servicer, server)
     if authenticate is None:
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     host = address.rpartition(":")[0]
@@ -70,4 +69,5 @@ def serve(
     except RuntimeError as error:
         raise errors.Unavailable(f"Cannot listen on {address}: {error}", reason="ADDRESS_UNAVAILABLE") from None
     server.start()
-    return Server(f"{host}:{port}", server, checker)
+    state.start()
+    return Server(f"{host}:{port}", server, state)

@@ -10,6 +10,8 @@ Database
 
 from __future__ import annotations
 
+import sqlalchemy as sa
+
 from orchestrator import migrations
 from orchestrator.db import Engine
 from orchestrator.store.bell import Bell
@@ -39,6 +41,11 @@ class Database:
         self.jobs = Jobs(self.engine, self.bell)
         self.work = Work(self.engine, self.bell)
         self.calls = Calls(self.engine)
+
+    def ping(self) -> None:
+        """Returns when the database answers. Raises StorageUnavailable."""
+        with self.engine.read() as session:
+            session.execute(sa.select(1))
 
     def release_all_leases(self) -> int:
         """Makes every unfinished episode ready to be taken up at once, and returns their number.
