@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import ssl
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,16 @@ def channel_credentials(identity: Identity) -> grpc.ChannelCredentials:
     """Returns what a channel between services shows and believes. Raises BadSettings for files of no use."""
     pem = identity.read()
     return grpc.ssl_channel_credentials(pem.ca or None, pem.key, pem.cert)
+
+
+def probing(identities: Sequence[Identity]) -> grpc.ChannelCredentials:
+    """Returns what a process shows and believes when it asks one of its own ports, which shows one of these.
+
+    It shows the first, and believes their authorities and themselves. Raises BadSettings for files of no use.
+    """
+    read = [identity.read() for identity in identities]
+    believed = b"\n".join(part for pem in read for part in (pem.ca, pem.cert))
+    return grpc.ssl_channel_credentials(believed, read[0].key, read[0].cert)
 
 
 def believing(pem: bytes | None) -> grpc.ChannelCredentials:

@@ -8,7 +8,7 @@ from longvideo import ports, rpc
 from longvideo.storage import ObjectStore
 from orchestrator.store import Database
 
-_CONNECT_SECONDS = 2.0
+_CONNECT_SECONDS = 2
 
 
 def checks(

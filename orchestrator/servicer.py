@@ -29,7 +29,7 @@ class OrchestratorServicer(VideoMethods, TreeMethods, JobMethods, orchestrator_p
     def __init__(self, backend: Backend, *, max_watchers: int = MAX_WATCHERS) -> None:
         self._backend = backend
         self._access = Access(backend.database)
-        self._watching = Watching(backend.database, max_watchers)
+        self._watching = Watching(backend.database, min(max_watchers, max(1, backend.settings.rpc_concurrency // 2)))
         self._builds = threading.BoundedSemaphore(MAX_BUILDS)
 
 

@@ -12,11 +12,14 @@ from longvideo.rpc.limits import CHANNEL_OPTIONS
 from longvideo.rpc.status import from_rpc_error
 
 
-def connect(address: str, *, tls: grpc.ChannelCredentials | None = None, token: str = "") -> grpc.Channel:
+def connect(
+    address: str, *, tls: grpc.ChannelCredentials | None = None, token: str = "", name: str = ""
+) -> grpc.Channel:
     """Returns a channel whose stubs raise `longvideo.errors` classes. Connects lazily, and again after a failure.
 
     `tls` comes from `longvideo.tls`; without it the connection is plain. `token` goes with every call. Raises
-    BadSettings when it would travel where others can read it.
+    BadSettings when it would travel where others can read it. `name` is one that the server's certificate is for, where
+    that is not the host in `address`.
     """
     if token and tls is None and not addresses.is_loopback(address):
         raise errors.BadSettings(
@@ -25,7 +28,8 @@ def connect(address: str, *, tls: grpc.ChannelCredentials | None = None, token: 
     if tls is None:
         channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
     else:
-        channel = grpc.secure_channel(address, tls, options=CHANNEL_OPTIONS)
+        named = (("grpc.ssl_target_name_override", name),) if name else ()
+        channel = grpc.secure_channel(address, tls, options=(*CHANNEL_OPTIONS, *named))
     return grpc.intercept_channel(channel, _Decode(), _Metadata(token))
 
 

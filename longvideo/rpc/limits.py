@@ -35,6 +35,8 @@ CHANNEL_OPTIONS: Final = (
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
     ("grpc.keepalive_time_ms", PING_SECONDS * 1000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # Connections of its own: another channel's failures are not this one's.
+    ("grpc.use_local_subchannel_pool", 1),
     # A server that comes back is found soon.
     ("grpc.initial_reconnect_backoff_ms", 500),
     ("grpc.max_reconnect_backoff_ms", 5_000),

@@ -13,7 +13,8 @@ from longvideo.rpc import HOP_SECONDS
 from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator.store import Database
 
-# Half of a server's threads: the others stay free for calls that end soon.
+# Each asks the database now and then. A server with few threads takes half as many watchers as it has threads: the
+# others stay free for calls that end soon.
 MAX_WATCHERS = 32
 
 # A change made by this process is heard at once. One that another process made is looked for this often, in seconds;
