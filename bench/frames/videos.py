@@ -25,15 +25,15 @@ BITS, BLOCK = 16, 40
 # About what sites that serve films encode 720p with.
 BITRATE = 1_870_000
 # Scenes last this long in seconds; the encoder puts a keyframe at each cut, and at least every 250 frames.
-_SCENE_SECONDS = (3.0, 14.0)
+_SCENE_SECONDS = (10.0, 50.0)
 
 
 def make(directory: Path, periods: int = HOURS_PERIODS) -> Path:
     """Returns the path of the video, made now unless it is there. Takes a few minutes the first time."""
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"h264-720p-{periods * PERIOD // FPS}s-2.mp4"
+    path = directory / f"h264-720p-{periods * PERIOD // FPS}s-3.mp4"
     if not path.exists():
-        base = directory / "h264-720p-base-2.mp4"
+        base = directory / "h264-720p-base-3.mp4"
         if not base.exists():
             _encode(directory / "base.part")
             (directory / "base.part").rename(base)
@@ -60,7 +60,7 @@ def _encode(path: Path) -> None:
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.codec_context.time_base = Fraction(1, FPS)
         stream.bit_rate = BITRATE
-        stream.options = {"g": "250", "bf": "3", "preset": "veryfast", "maxrate": "4M", "bufsize": "8M"}
+        stream.options = {"x264-params": "sliced-threads=0"}
         for number, picture in enumerate(_pictures()):
             frame = av.VideoFrame.from_ndarray(picture, "rgb24")
             frame.pts, frame.time_base = number, Fraction(1, FPS)

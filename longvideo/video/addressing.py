@@ -18,6 +18,8 @@ from longvideo.video.source import SourceReader
 _HEADER_WINDOW = 64
 _TS_PACKET = 188
 _SYNC = 0x47
+# So much of a packet is searched for; the rest is compared where that is found.
+_NEEDLE = 32
 # How far a picture of a transport stream may be spread out between other programmes, in multiples of its size.
 _MAX_SPREAD = 64
 
@@ -50,7 +52,7 @@ class Plain:
 
     def locate(self, reader: SourceReader, position: int, packet: memoryview) -> Place | None:
         """Returns where the packet lies, at `position` or shortly after it, or None."""
-        lead = reader.peek(position, len(packet) + _HEADER_WINDOW).find(packet)
+        lead = _find(reader.peek(position, len(packet) + _HEADER_WINDOW), bytes(packet))
         return Place(position + lead, len(packet)) if lead >= 0 else None
 
     def extract(self, part: memoryview, skip: int, size: int) -> bytes | memoryview:
@@ -71,7 +73,7 @@ class Transport:
         while guess < _MAX_SPREAD * (len(packet) + 8 * self.spacing):
             part = reader.peek(position, guess)
             payload, ends = self._payload(memoryview(part))
-            skip = payload.find(packet)
+            skip = _find(payload, bytes(packet))
             if skip >= 0:
                 last = int(np.searchsorted(ends[:, 1], skip + len(packet)))
                 return Place(position, int(ends[last, 0]), skip)
@@ -124,6 +126,15 @@ class Transport:
         if start + 9 > _TS_PACKET or bytes(row[start : start + 3]) != b"\0\0\1":
             return start
         return min(_TS_PACKET, start + 9 + int(row[start + 8]))
+
+
+def _find(data: bytes, packet: bytes) -> int:
+    """Returns where the packet lies in the data, or -1. Python's own search takes long to prepare for a long one."""
+    needle = packet[:_NEEDLE]
+    found = data.find(needle)
+    while found >= 0 and not data.startswith(packet, found):
+        found = data.find(needle, found + 1)
+    return found
 
 
 def addressing_of(reader: SourceReader, container: Container) -> Addressing:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import struct
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
@@ -26,7 +27,11 @@ Floats = npt.NDArray[np.float64]
 
 _MAGIC: Final = b"LVIX"
 # Raised whenever the meaning of the bytes changes; an index of another version is rebuilt.
-_VERSION: Final = 1
+_VERSION: Final = 2
+# What the header says about the columns.
+_SHAPE: Final = ("frames", "packets", "widths")
+# How many bytes a number of a stored column may take.
+_WIDTHS: Final = (1, 2, 4, 8)
 _HEAD: Final = struct.Struct("<4sHHII")
 # A transport stream whose clock runs back, or jumps ahead by this much, was joined from parts.
 _CLOCK_BACK_SECONDS = 0.5
@@ -295,12 +300,22 @@ def _pack(index: VideoIndex) -> bytes:
         np.diff(index.packet_ranks, prepend=0),
         index.packet_flags.astype(np.int64),
     ]
-    numbers = b"".join(column.astype("<i8").view(np.uint8).reshape(-1, 8).T.tobytes() for column in columns)
+    widths = [_width(column) for column in columns]
+    numbers = b"".join(
+        column.astype(f"<i{width}").view(np.uint8).reshape(-1, width).T.tobytes()
+        for column, width in zip(columns, widths, strict=True)
+    )
     header: dict[str, Any] = {name: getattr(index, name) for name in _FIELDS}
-    header |= {"frames": index.frame_count, "packets": len(index.packet_sizes)}
+    header |= {"frames": index.frame_count, "packets": len(index.packet_sizes), "widths": widths}
     header |= {"warnings": list(index.warnings), "extradata": [(first, data.hex()) for first, data in index.extradata]}
     body = zlib.compress(json.dumps(header).encode() + b"\n" + numbers, 6)
     return _HEAD.pack(_MAGIC, _VERSION, 0, len(body), zlib.crc32(body)) + body
+
+
+def _width(column: Ints) -> int:
+    """Returns how many bytes hold every number of a column: loading an index is mostly inflating what says nothing."""
+    low, high = (int(column.min()), int(column.max())) if len(column) else (0, 0)
+    return next(width for width in _WIDTHS if -(1 << 8 * width - 1) <= low and high < 1 << 8 * width - 1)
 
 
 def _starts(sizes: Ints) -> Ints:
@@ -318,11 +333,13 @@ def _unpack(data: bytes) -> VideoIndex:
         )
     try:
         header, numbers = _inflated(body)
-        frames, packets = header.pop("frames"), header.pop("packets")
-        columns = []
-        for count in (frames, *(6 * (packets,))):
-            column, numbers = numbers[: 8 * count], numbers[8 * count :]
-            columns.append(np.frombuffer(column, np.uint8).reshape(8, count).T.copy().view("<i8").ravel())
+        columns, at = [], 0
+        for count, width in _shape(header):
+            planes = np.frombuffer(numbers, np.uint8, count * width, at).reshape(width, count)
+            columns.append(np.ascontiguousarray(planes.T).view(f"<i{width}").ravel().astype(np.int64))
+            at += count * width
+        for name in _SHAPE:
+            del header[name]
         times, gaps, extents, skips, lost, ranks, flags = columns
         header["warnings"] = tuple(header["warnings"])
         header["extradata"] = tuple((first, bytes.fromhex(text)) for first, text in header["extradata"])
@@ -347,10 +364,18 @@ def _inflated(body: bytes) -> tuple[dict[str, Any], bytes]:
     inflater = zlib.decompressobj()
     head, found, numbers = inflater.decompress(body, _MAX_HEADER_BYTES).partition(b"\n")
     header: dict[str, Any] = json.loads(head)
-    check_counts(header["frames"], header["packets"])
-    missing = 8 * (header["frames"] + 6 * header["packets"]) - len(numbers)
-    if missing > 0:
-        numbers += inflater.decompress(inflater.unconsumed_tail, missing)
-    if not found or len(numbers) != 8 * (header["frames"] + 6 * header["packets"]):
+    length = sum(count * width for count, width in _shape(header))
+    if len(numbers) < length:
+        numbers += inflater.decompress(inflater.unconsumed_tail, length - len(numbers))
+    if not found or len(numbers) != length:
         raise ValueError("the numbers are not as many as the header says")
     return header, numbers
+
+
+def _shape(header: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Returns how many numbers each column has, and how many bytes each takes. Raises ValueError, KeyError."""
+    frames, packets, widths = (header[name] for name in _SHAPE)
+    check_counts(frames, packets)
+    if not set(widths) <= set(_WIDTHS):
+        raise ValueError("a column has numbers of a size that there is not")
+    return list(zip((frames, *(6 * (packets,))), widths, strict=True))
