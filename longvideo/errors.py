@@ -31,12 +31,27 @@ wire and takes them off again, so a caller catches the same class that the calle
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar
-
-import grpc
 
 if TYPE_CHECKING:
     from longvideo.usage import Call
+
+
+class Code(IntEnum):
+    """gRPC's status codes, as far as they are used here: importing gRPC would make every media process much larger."""
+
+    CANCELLED = 1
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
 
 
 class LongVideoError(Exception):
@@ -48,7 +63,7 @@ class LongVideoError(Exception):
     many seconds trying again can help, where that is known.
     """
 
-    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
+    code: ClassVar[Code] = Code.INTERNAL
     default_reason: ClassVar[str] = "INTERNAL"
 
     def __init__(self, message: str, *, reason: str = "", **metadata: str) -> None:
@@ -63,7 +78,7 @@ class LongVideoError(Exception):
 class InvalidArgument(LongVideoError):
     """The request is wrong. The message names the field, the value and the fix."""
 
-    code = grpc.StatusCode.INVALID_ARGUMENT
+    code = Code.INVALID_ARGUMENT
     default_reason = "INVALID_ARGUMENT"
 
 
@@ -88,42 +103,42 @@ class BadPromptPack(InvalidArgument):
 class BadSettings(LongVideoError):
     """The configuration is unknown, contradictory or out of range."""
 
-    code = grpc.StatusCode.FAILED_PRECONDITION
+    code = Code.FAILED_PRECONDITION
     default_reason = "BAD_SETTINGS"
 
 
 class Unauthenticated(LongVideoError):
     """Nobody knows who is calling."""
 
-    code = grpc.StatusCode.UNAUTHENTICATED
+    code = Code.UNAUTHENTICATED
     default_reason = "UNAUTHENTICATED"
 
 
 class PermissionDenied(LongVideoError):
     """The caller is known, and may not do this."""
 
-    code = grpc.StatusCode.PERMISSION_DENIED
+    code = Code.PERMISSION_DENIED
     default_reason = "PERMISSION_DENIED"
 
 
 class NotFound(LongVideoError):
     """What was named does not exist."""
 
-    code = grpc.StatusCode.NOT_FOUND
+    code = Code.NOT_FOUND
     default_reason = "NOT_FOUND"
 
 
 class AlreadyExists(LongVideoError):
     """The id is taken by something else."""
 
-    code = grpc.StatusCode.ALREADY_EXISTS
+    code = Code.ALREADY_EXISTS
     default_reason = "ALREADY_EXISTS"
 
 
 class FailedPrecondition(LongVideoError):
     """The request is right, but the system is not in a state for it."""
 
-    code = grpc.StatusCode.FAILED_PRECONDITION
+    code = Code.FAILED_PRECONDITION
     default_reason = "FAILED_PRECONDITION"
 
 
@@ -154,7 +169,7 @@ class ModelRejected(FailedPrecondition):
 class ResourceExhausted(LongVideoError):
     """A limit was reached."""
 
-    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    code = Code.RESOURCE_EXHAUSTED
     default_reason = "RESOURCE_EXHAUSTED"
 
 
@@ -167,7 +182,7 @@ class StorageFull(ResourceExhausted):
 class Unavailable(LongVideoError):
     """Something that is needed does not answer now. Trying again later may help."""
 
-    code = grpc.StatusCode.UNAVAILABLE
+    code = Code.UNAVAILABLE
     default_reason = "UNAVAILABLE"
 
 
@@ -186,14 +201,14 @@ class StorageUnavailable(Unavailable):
 class DeadlineExceeded(LongVideoError):
     """The time allowed has passed."""
 
-    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    code = Code.DEADLINE_EXCEEDED
     default_reason = "DEADLINE_EXCEEDED"
 
 
 class Cancelled(LongVideoError):
     """The caller, or somebody else who may, wanted it to stop."""
 
-    code = grpc.StatusCode.CANCELLED
+    code = Code.CANCELLED
     default_reason = "CANCELLED"
 
 

@@ -159,7 +159,7 @@ def _ended(ending: Ending) -> End:
 
 
 def _failed(error: LongVideoError) -> End:
-    return End("failed", "error", code=error.code.value[0], reason=error.reason, message=error.message)
+    return End("failed", "error", code=int(error.code), reason=error.reason, message=error.message)
 
 
 def deadline_of(taken: Taken) -> float:

@@ -50,7 +50,7 @@ def to_status(error: errors.LongVideoError) -> status_pb2.Status:
     for packed, message in zip(details, messages, strict=True):
         packed.Pack(message)
     said = _cut(error.message, MAX_MESSAGE_BYTES)
-    return status_pb2.Status(code=error.code.value[0], message=said, details=details)
+    return status_pb2.Status(code=error.code, message=said, details=details)
 
 
 def _cut(text: str, size: int) -> str:
