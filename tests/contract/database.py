@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 
 from longvideo.auth import DEFAULT_TENANT
-from longvideo.errors import AlreadyExists, Cancelled, NotFound
+from longvideo.errors import AlreadyExists, Cancelled, NotFound, ResourceExhausted
 from longvideo.resources import EpisodeName, JobName, VideoName
 from longvideo.segments import Segment
 from longvideo.testing.services import segment
@@ -87,10 +87,13 @@ def submit(
     fingerprint: str = "f",
     video: VideoName = VIDEO,
     tenant: str = DEFAULT_TENANT,
+    priority: types_pb2.Priority.ValueType = types_pb2.PRIORITY_INTERACTIVE,
 ) -> JobName:
     """Submits a job and returns its name."""
+    spec = job_spec(questions, video)
+    spec.priority = priority
     row, _ = database.jobs.submit(
-        job_spec(questions, video),
+        spec,
         tenant=tenant,
         video_id=video.video_id,
         tree_width=WIDTH,
@@ -132,6 +135,15 @@ def can_be_taken(database: Database) -> bool:
 def taken_in_turn(database: Database) -> list[Taken]:
     """Takes everything up that can be, and returns it in that order."""
     return list(iter(lambda: database.work.take("w"), None))
+
+
+def accepted(action: Callable[[], object]) -> bool:
+    """Tells whether something was not too much."""
+    try:
+        action()
+    except ResourceExhausted:
+        return False
+    return True
 
 
 def journal(database: Database, taken: Taken) -> DatabaseJournal:
@@ -483,6 +495,194 @@ class DatabaseSuite:
         again = take(database, job, owner="w2")
         assert again.job.state == "cancelled"
         assert kinds(database, job) == ["episode_started"]
+
+    # Turns
+
+    def test_single_question_goes_before_a_long_queue(self, database: Database) -> None:
+        """A tenant with 10,000 pending questions does not keep another, with a single one, from being next."""
+        for name in ("many", "one"):
+            database.tenants.create(name)
+            add_video(database, VIDEO, name)
+        for _ in range(10):
+            submit(database, 1000, tenant="many")
+        first = [database.work.take("w") for _ in range(3)]
+        assert {taken.held.tenant for taken in first if taken} == {"many"}
+        single = submit(database, tenant="one")
+        taken = database.work.take("w")
+        assert taken is not None
+        assert taken.job.id == single.job_id
+        more = [database.work.take("w") for _ in range(2)]
+        assert [each.held.tenant for each in more if each] == ["many", "many"]
+        assert database.work.due(20_000) == 10_000 - 5
+
+    def test_choosing_looks_at_no_more_than_it_must(self, database: Database) -> None:
+        """What is next is found by indexes, however many episodes have ended or wait their turn."""
+        job = submit(database, 1000)
+        with database.engine.write() as session:
+            half = sa.update(EpisodeRow).where(EpisodeRow.number > 500)
+            session.execute(half.values(state="answered", end_time=1.0))
+        plans, statements = [], list[tuple[str, Any]]()
+
+        def note(_connection: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
+            statements.append((statement, parameters))
+
+        if not database.engine.is_sqlite:
+            with database.engine.sqlalchemy.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.exec_driver_sql("VACUUM ANALYZE")
+        sa.event.listen(database.engine.sqlalchemy, "before_cursor_execute", note)
+        taken = database.work.take("w")
+        sa.event.remove(database.engine.sqlalchemy, "before_cursor_execute", note)
+        assert taken is not None
+        assert taken.held.job_id == job.job_id
+        choosing = [each for each in statements if "'pending'" in each[0]]
+        assert len(choosing) == 2, "one statement ranks the tenants, one takes the episode"
+        explain = "EXPLAIN QUERY PLAN " if database.engine.is_sqlite else "EXPLAIN "
+        with database.engine.write() as session:
+            for statement, parameters in choosing:
+                rows = session.connection().exec_driver_sql(explain + statement, parameters)
+                plans += [str(row) for row in rows]
+        assert any("episodes_due" in line for line in plans)
+        scans = [line for line in plans if "SCAN" in line.upper() and "episodes" in line.lower()]
+        assert all("INDEX" in line.upper() for line in scans), scans
+
+    def test_interactive_work_goes_before_batch_work(self, database: Database) -> None:
+        """Batch work is taken up when no interactive work is left, whoever submitted either and however old it is."""
+        database.tenants.create("other")
+        add_video(database, VIDEO, "other")
+        batch = submit(database, 2, priority=types_pb2.PRIORITY_BATCH)
+        jobs = [submit(database, 2, tenant="other"), submit(database)]
+        order = [taken.job.id for taken in taken_in_turn(database)]
+        assert set(order[:3]) == {job.job_id for job in jobs}
+        assert order[3:] == [batch.job_id] * 2
+
+    def test_oldest_first_within_a_tenant(self, database: Database) -> None:
+        """A tenant's questions are taken up in the order in which they came, so that none is left behind."""
+        jobs = [submit(database, 3) for _ in range(3)]
+        order = [(taken.job.id, taken.held.number) for taken in taken_in_turn(database)]
+        assert order == [(job.job_id, number) for job in jobs for number in (1, 2, 3)]
+
+    def test_tenants_take_turns(self, database: Database) -> None:
+        """Of tenants that all have something to do, the one with the fewest running episodes is next."""
+        for name in ("ann", "bob"):
+            database.tenants.create(name)
+            add_video(database, VIDEO, name)
+            submit(database, 4, tenant=name)
+        order = [taken.held.tenant for taken in taken_in_turn(database)]
+        assert [set(order[at : at + 2]) for at in range(0, 8, 2)] == [{"ann", "bob"}] * 4
+
+    def test_many_workers_at_one_time(self, databases: Databases, database: Database) -> None:
+        """Workers that take what is due at one time each get another episode, until all are taken."""
+        submit(database, 40)
+        opened = [database, databases()]
+
+        def work(number: int) -> list[int]:
+            return [taken.held.number for taken in taken_in_turn(opened[number % 2])]
+
+        with ThreadPoolExecutor(8) as pool:
+            taken = [number for numbers in pool.map(work, range(8)) for number in numbers]
+        assert len(taken) == len(set(taken))
+        assert database.work.due(100) == 40 - len(taken)
+        assert sorted(taken + [each.held.number for each in taken_in_turn(database)]) == list(range(1, 41))
+
+    # Limits of tenants
+
+    def test_no_more_run_than_may(self, databases: Databases, database: Database) -> None:
+        """A tenant that may run two episodes never runs three, whoever races, and the next starts when one ends."""
+        database.tenants.change(DEFAULT_TENANT, {"max_running_episodes": 2})
+        job, opened, ready = submit(database, 8), [database, databases()], threading.Barrier(8)
+
+        def race(number: int) -> Taken | None:
+            ready.wait()
+            return opened[number % 2].work.take(f"w{number}")
+
+        with ThreadPoolExecutor(8) as pool:
+            running = [taken for taken in pool.map(race, range(8)) if taken]
+        running += taken_in_turn(database)
+        assert len(running) == 2
+        database.work.end(running[0].held, running[0].writer, ANSWERED)
+        assert len(taken_in_turn(database)) == 1
+        database.tenants.change(DEFAULT_TENANT, {"max_running_episodes": None})
+        assert len(taken_in_turn(database)) == 5
+        assert job.job_id
+
+    def test_full_tenant_holds_nobody_up(self, database: Database) -> None:
+        """A tenant that may run no more is passed over, and its job is told so once, until it starts."""
+        database.tenants.create("other")
+        add_video(database, VIDEO, "other")
+        database.tenants.change(DEFAULT_TENANT, {"max_running_episodes": 1})
+        first, waiting, other = submit(database), submit(database, 3), submit(database, tenant="other")
+        assert [taken.job.id for taken in taken_in_turn(database)] == [first.job_id, other.job_id]
+        assert (database.work.tell_waiting(), database.work.tell_waiting()) == (1, 0)
+        told = events(database, waiting)
+        assert [event.WhichOneof("event") for event in told] == ["episode_waiting"]
+        assert "1 of the tenant's episodes run already" in told[0].episode_waiting.reason
+        assert database.jobs.view(waiting).job.waiting == told[0].episode_waiting.reason
+        database.release_all_leases()
+        database.jobs.cancel(first)
+        assert next(taken.job.id for taken in taken_in_turn(database)) == waiting.job_id
+        assert database.jobs.view(waiting).job.waiting == ""
+
+    def test_no_more_is_open_than_may_be(self, database: Database) -> None:
+        """A job whose questions are too many beside those that are open is refused, with what is possible."""
+        database.tenants.change(DEFAULT_TENANT, {"max_open_episodes": 5})
+        job = submit(database, 3, request_id=(request_id := str(uuid.uuid4())))
+        with pytest.raises(ResourceExhausted, match="has 3 questions that have not ended, and may have 5") as caught:
+            submit(database, 3)
+        assert (caught.value.reason, caught.value.metadata["limit"]) == ("TENANT_OPEN_EPISODES", "5")
+        assert caught.value.retry_after
+        with pytest.raises(ResourceExhausted, match="split the job") as never:
+            submit(database, 6)
+        assert never.value.retry_after is None
+        submit(database, 2)
+        assert submit(database, 3, request_id=request_id) == job, "it was accepted before"
+        database.jobs.cancel(job)
+        submit(database, 3)
+
+    def test_racing_clients_do_not_exceed(self, databases: Databases, database: Database) -> None:
+        """Of many clients that submit at one time, as many are accepted as the limit allows."""
+        database.tenants.change(DEFAULT_TENANT, {"max_open_episodes": 5, "max_stored_bytes": 5000})
+        opened, ready = [database, databases()], threading.Barrier(8)
+
+        def race(number: int) -> tuple[bool, bool]:
+            ready.wait()
+            own = opened[number % 2]
+            return accepted(lambda: submit(own, 2)), accepted(
+                lambda: own.videos.create(DEFAULT_TENANT, f"{number:064x}", size_bytes=1500, display_name="")
+            )
+
+        with ThreadPoolExecutor(8) as pool:
+            done = list(pool.map(race, range(8)))
+        assert sum(submitted for submitted, _ in done) == 2
+        assert sum(stored for _, stored in done) == 2, "beside the 1,000 bytes of the first video"
+
+    def test_seconds_of_a_day(self, database: Database) -> None:
+        """A tenant whose models' time of the day is spent submits nothing, runs nothing, and is told until when."""
+        database.tenants.change(DEFAULT_TENANT, {"max_daily_model_seconds": 10.0})
+        job, now = submit(database), time.time()
+        spent = [call(seconds=seconds, start_time=now - 3600 * hours) for hours, seconds in ((25, 50), (20, 4), (2, 7))]
+        database.calls.record(spent, DEFAULT_TENANT)
+        with pytest.raises(ResourceExhausted, match="took 11 s in the last 24 hours, and may take 10 s") as caught:
+            submit(database)
+        assert caught.value.reason == "TENANT_MODEL_SECONDS"
+        assert caught.value.retry_after == pytest.approx(4 * 3600, abs=60)
+        assert database.work.take("w") is None
+        assert database.work.tell_waiting() == 1
+        assert "all of its 10 s" in database.jobs.view(job).job.waiting
+        database.tenants.change(DEFAULT_TENANT, {"max_daily_model_seconds": 12.0})
+        submit(database)
+
+    def test_stored_bytes(self, database: Database) -> None:
+        """A video that is too large beside the tenant's others is refused; one that it has already is not."""
+        database.tenants.change(DEFAULT_TENANT, {"max_stored_bytes": 1500})
+        with pytest.raises(ResourceExhausted, match="has 1,000 bytes of videos, and may have 1,500") as caught:
+            database.videos.create(DEFAULT_TENANT, "ef" * 32, size_bytes=600, display_name="")
+        assert caught.value.reason == "TENANT_STORED_BYTES"
+        database.videos.create(DEFAULT_TENANT, "ef" * 32, size_bytes=500, display_name="")
+        database.videos.create(DEFAULT_TENANT, "ef" * 32, size_bytes=400, display_name="")
+        with pytest.raises(ResourceExhausted):
+            database.videos.create(DEFAULT_TENANT, "ef" * 32, size_bytes=501, display_name="")
+        database.tenants.change(DEFAULT_TENANT, {"max_stored_bytes": 1})
+        assert database.videos.create(DEFAULT_TENANT, VIDEO.video_id, size_bytes=1000, display_name="").is_ready
 
     # Journals and events
 
