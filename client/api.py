@@ -112,6 +112,10 @@ class Client:
             if not token:
                 return
 
+    def delete_video(self, name: str) -> None:
+        """Gives a video up. Raises NotFound, and FailedPrecondition while a job about it has not ended."""
+        self._stub.DeleteVideo(pb.DeleteVideoRequest(name=name), timeout=INDEX_SECONDS)
+
     # Trees ----------------------------------------------------------------------------------------------------------
 
     def tree(

@@ -114,6 +114,20 @@ def show(
     screen.line("Added", words.local_time(found.create_time))
 
 
+@app.command()
+@spread
+def delete(video: VideoArgument, *, where: Where) -> None:
+    """Gives a video up, with its subtitles and captions. Your file, and the jobs about it, stay.
+
+    Example:
+    - `longvideo videos delete 3f9a1c`
+    """
+    with open_client(where, command="longvideo videos delete", work=False, check=False) as client:
+        found = find(client, video)
+        client.delete_video(found.name)
+    print(f"Deleted {found.name}.")
+
+
 def find(client: Client, given: str) -> types_pb2.Video:
     """Returns the video that a person means: by its file, its name, or the start of its digest. Raises NotFound.
 

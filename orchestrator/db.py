@@ -73,8 +73,8 @@ class TokenRow(Base):
 class VideoRow(Base):
     """The bytes of a video, whoever has it. What its file says is empty until it is ready.
 
-    `source_version` is that of the bytes that were checked. A video that nobody has any more is `deleted`: its bytes
-    are gone, and what its file says is still there for the jobs about it.
+    `source_version` is that of the bytes that were checked. A video that nobody has any more is `deleting`, and
+    `deleted` once its objects are gone; what its file says is still there for the jobs about it.
     """
 
     __tablename__ = "videos"

@@ -101,6 +101,7 @@ def job(row: JobRow, episodes: Iterable[pb.Episode] = ()) -> pb.Job:
     message = pb.Job.FromString(row.spec)
     message.name = str(JobName(row.id))
     message.tenant = row.tenant_id
+    message.waiting_reason = row.waiting
     message.state = JOB_STATES[row.state]
     message.create_time.CopyFrom(timestamp(row.create_time))
     if row.end_time is not None:

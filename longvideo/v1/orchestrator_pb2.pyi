@@ -203,6 +203,28 @@ class GetVideoRequest(_message.Message):
 Global___GetVideoRequest: _TypeAlias = GetVideoRequest  # noqa: Y015
 
 @_typing.final
+class DeleteVideoRequest(_message.Message):
+    """Names the video to give up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The video, `videos/{sha256}`. Required."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteVideoRequest: _TypeAlias = DeleteVideoRequest  # noqa: Y015
+
+@_typing.final
 class ListVideosRequest(_message.Message):
     """Asks for one page of videos."""
 
@@ -584,6 +606,7 @@ class Job(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
+    WAITING_REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The resource name, `jobs/{job}`. Output only."""
     video: _builtins.str
@@ -594,6 +617,10 @@ class Job(_message.Message):
     """How soon its episodes are carried out. INTERACTIVE by default."""
     tenant: _builtins.str
     """Whose job it is. Output only."""
+    waiting_reason: _builtins.str
+    """Why none of its episodes goes on now, in words for a person. Empty while one
+    does, and when the job has ended. Output only.
+    """
     @_builtins.property
     def questions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Question]:
         """The questions, 1 to 1,000. Required."""
@@ -634,10 +661,11 @@ class Job(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         priority: _types_pb2.Priority.ValueType = ...,
         tenant: _builtins.str = ...,
+        waiting_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "end_time", b"end_time", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "end_time", b"end_time", "episodes", b"episodes", "limits", b"limits", "name", b"name", "priority", b"priority", "questions", b"questions", "state", b"state", "tenant", b"tenant", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "end_time", b"end_time", "episodes", b"episodes", "limits", b"limits", "name", b"name", "priority", b"priority", "questions", b"questions", "state", b"state", "tenant", b"tenant", "video", b"video", "waiting_reason", b"waiting_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from longvideo.v1 import orchestrator_pb2 as longvideo_dot_v1_dot_orchestrator__pb2
 from longvideo.v1 import types_pb2 as longvideo_dot_v1_dot_types__pb2
 
@@ -68,6 +69,11 @@ class OrchestratorServiceStub:
                 '/longvideo.v1.OrchestratorService/ListVideos',
                 request_serializer=longvideo_dot_v1_dot_orchestrator__pb2.ListVideosRequest.SerializeToString,
                 response_deserializer=longvideo_dot_v1_dot_orchestrator__pb2.ListVideosResponse.FromString,
+                _registered_method=True)
+        self.DeleteVideo = channel.unary_unary(
+                '/longvideo.v1.OrchestratorService/DeleteVideo',
+                request_serializer=longvideo_dot_v1_dot_orchestrator__pb2.DeleteVideoRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
         self.CreateSubtitles = channel.unary_unary(
                 '/longvideo.v1.OrchestratorService/CreateSubtitles',
@@ -183,6 +189,16 @@ class OrchestratorServiceServicer:
 
     def ListVideos(self, request, context):
         """Lists videos, newest first. Errors: INVALID_ARGUMENT (page token).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteVideo(self, request, context):
+        """Gives a video up. When no other tenant has it, its bytes, index, subtitles
+        and captions are deleted. Jobs about it stay and can still be read.
+
+        Errors: NOT_FOUND, FAILED_PRECONDITION (a job about it has not ended).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -317,6 +333,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.ListVideos,
                     request_deserializer=longvideo_dot_v1_dot_orchestrator__pb2.ListVideosRequest.FromString,
                     response_serializer=longvideo_dot_v1_dot_orchestrator__pb2.ListVideosResponse.SerializeToString,
+            ),
+            'DeleteVideo': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteVideo,
+                    request_deserializer=longvideo_dot_v1_dot_orchestrator__pb2.DeleteVideoRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
             'CreateSubtitles': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateSubtitles,
@@ -496,6 +517,33 @@ class OrchestratorService:
             '/longvideo.v1.OrchestratorService/ListVideos',
             longvideo_dot_v1_dot_orchestrator__pb2.ListVideosRequest.SerializeToString,
             longvideo_dot_v1_dot_orchestrator__pb2.ListVideosResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteVideo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/longvideo.v1.OrchestratorService/DeleteVideo',
+            longvideo_dot_v1_dot_orchestrator__pb2.DeleteVideoRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,

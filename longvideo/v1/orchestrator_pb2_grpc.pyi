@@ -4,6 +4,7 @@ isort:skip_file
 The orchestrator's API: what a client of the system talks to."""
 
 from collections import abc as _abc
+from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 from longvideo.v1 import orchestrator_pb2 as _orchestrator_pb2
 from longvideo.v1 import types_pb2 as _types_pb2
@@ -75,6 +76,12 @@ class OrchestratorServiceStub:
     """Returns a video. Errors: NOT_FOUND."""
     ListVideos: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.ListVideosRequest, _orchestrator_pb2.ListVideosResponse]
     """Lists videos, newest first. Errors: INVALID_ARGUMENT (page token)."""
+    DeleteVideo: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.DeleteVideoRequest, _empty_pb2.Empty]
+    """Gives a video up. When no other tenant has it, its bytes, index, subtitles
+    and captions are deleted. Jobs about it stay and can still be read.
+
+    Errors: NOT_FOUND, FAILED_PRECONDITION (a job about it has not ended).
+    """
     CreateSubtitles: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.CreateSubtitlesRequest, _types_pb2.Subtitles]
     """Stores subtitles for a video and makes them the video's default. Idempotent:
     the same cues have the same name.
@@ -183,6 +190,12 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """Returns a video. Errors: NOT_FOUND."""
     ListVideos: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.ListVideosRequest, _orchestrator_pb2.ListVideosResponse]  # type: ignore[assignment]
     """Lists videos, newest first. Errors: INVALID_ARGUMENT (page token)."""
+    DeleteVideo: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.DeleteVideoRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    """Gives a video up. When no other tenant has it, its bytes, index, subtitles
+    and captions are deleted. Jobs about it stay and can still be read.
+
+    Errors: NOT_FOUND, FAILED_PRECONDITION (a job about it has not ended).
+    """
     CreateSubtitles: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.CreateSubtitlesRequest, _types_pb2.Subtitles]  # type: ignore[assignment]
     """Stores subtitles for a video and makes them the video's default. Idempotent:
     the same cues have the same name.
@@ -312,6 +325,18 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_pb2.ListVideosResponse, _abc.Awaitable[_orchestrator_pb2.ListVideosResponse]]:
         """Lists videos, newest first. Errors: INVALID_ARGUMENT (page token)."""
+
+    @_abc_1.abstractmethod
+    def DeleteVideo(
+        self,
+        request: _orchestrator_pb2.DeleteVideoRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        """Gives a video up. When no other tenant has it, its bytes, index, subtitles
+        and captions are deleted. Jobs about it stay and can still be read.
+
+        Errors: NOT_FOUND, FAILED_PRECONDITION (a job about it has not ended).
+        """
 
     @_abc_1.abstractmethod
     def CreateSubtitles(

@@ -6,6 +6,7 @@ import hashlib
 import re
 
 import grpc
+from google.protobuf.empty_pb2 import Empty
 
 from longvideo import rpc, subtitles
 from longvideo.errors import Cancelled, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
@@ -14,7 +15,7 @@ from longvideo.storage import ObjectStat, index_key, source_key, subtitles_key
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
 from longvideo.video import BadIndex, ByteSource, VideoIndex
-from orchestrator import messages, paging
+from orchestrator import messages, paging, pruning
 from orchestrator.api import checks
 from orchestrator.api.access import Access, ready
 from orchestrator.api.backend import Backend
@@ -68,6 +69,13 @@ class VideoMethods:
             if not held.is_ready:
                 self._complete(held.holding, context)
         return messages.video(self._access.video(name))
+
+    def DeleteVideo(self, request: pb.DeleteVideoRequest, context: grpc.ServicerContext) -> Empty:  # noqa: N802
+        """Gives a video up; deletes its objects when nobody else has it."""
+        held = self._access.video(VideoName.parse(request.name))
+        unneeded = self._backend.database.retention.give_up(self._access.tenant, held.id)
+        pruning.remove(self._backend.database, self._backend.store, unneeded, rpc.timeout(rpc.deadline(context)))
+        return Empty()
 
     def GetVideo(self, request: pb.GetVideoRequest, _context: grpc.ServicerContext) -> types_pb2.Video:  # noqa: N802
         """Returns a video."""

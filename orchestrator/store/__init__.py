@@ -5,6 +5,7 @@ Database
 ├── videos      videos, who has them, and their subtitles
 ├── jobs        jobs, their events and episodes, as people see them
 ├── work        episodes as workers see them: leases, checkpoints, endings
+├── retention   what can go, and giving it up
 └── calls       model calls and their sums
 """
 
@@ -17,11 +18,12 @@ from orchestrator.db import Engine
 from orchestrator.store.bell import Bell
 from orchestrator.store.calls import Calls
 from orchestrator.store.jobs import Jobs
+from orchestrator.store.retention import Retention
 from orchestrator.store.tenants import Tenants
 from orchestrator.store.videos import Videos
 from orchestrator.store.work import LeaseLost, Work
 
-__all__ = ["Bell", "Calls", "Database", "Jobs", "LeaseLost", "Tenants", "Videos", "Work"]
+__all__ = ["Bell", "Calls", "Database", "Jobs", "LeaseLost", "Retention", "Tenants", "Videos", "Work"]
 
 
 class Database:
@@ -41,6 +43,7 @@ class Database:
         self.jobs = Jobs(self.engine, self.bell)
         self.work = Work(self.engine, self.bell)
         self.calls = Calls(self.engine)
+        self.retention = Retention(self.engine)
 
     def ping(self) -> None:
         """Returns when the database answers. Raises StorageUnavailable."""

@@ -11,16 +11,17 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, undefer
 
 from longvideo.errors import AlreadyExists, NotFound
-from longvideo.resources import EpisodeName, JobName
+from longvideo.resources import EpisodeName, JobName, VideoName
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
 from orchestrator import messages
 from orchestrator.coverage import Look
-from orchestrator.db import Engine, EpisodeRow, EventRow, JobRow, RoundRow, VideoRow
+from orchestrator.db import Engine, EpisodeRow, EventRow, HoldingRow, JobRow, RoundRow, VideoRow
 from orchestrator.messages import EpisodeWriter
 from orchestrator.paging import Cursor
 from orchestrator.store import events, limits
 from orchestrator.store.bell import Bell
+from orchestrator.store.videos import no_video
 from orchestrator.transcript import Message
 
 
@@ -98,6 +99,8 @@ class Jobs:
             with self._engine.write() as session:
                 if (earlier := self._submitted(session, tenant, request_id)) is None:
                     limits.check_job(session, tenant, len(episodes))
+                    if session.get(HoldingRow, (tenant, video_id)) is None:  # given up since the request was checked
+                        raise no_video(VideoName(video_id))
                     session.add(job)
                     session.flush()
                     session.execute(sa.insert(EpisodeRow), episodes)

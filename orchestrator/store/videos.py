@@ -58,9 +58,11 @@ class Videos:
             session.execute(sa.update(VideoRow).where(VideoRow.id == video_id).values(state="pending"))
 
     def complete(self, tenant: str, video_id: str, index: VideoIndex) -> None:
-        """Makes a video ready, and the tenant one that has it."""
+        """Makes a video ready, and the tenant one that has it. Raises NotFound when the tenant has given it up."""
         with self._engine.write() as session:
-            session.execute(sa.update(HoldingRow).where(*_of(tenant, video_id)).values(state="ready"))
+            has = sa.update(HoldingRow).where(*_of(tenant, video_id)).values(state="ready")
+            if session.scalar(has.returning(HoldingRow.video_id)) is None:
+                raise no_video(VideoName(video_id))
             session.execute(
                 sa.update(VideoRow)
                 .where(VideoRow.id == video_id)
@@ -86,7 +88,7 @@ class Videos:
         with self._engine.read() as session:
             held = _held(session, name.video_id, sa.true() if anybodys else mine, mine.desc(), HoldingRow.create_time)
         if held is None:
-            raise NotFound(f"there is no video {name}; CreateVideo makes one", name=str(name))
+            raise no_video(name)
         return held
 
     def timeline(self, video_id: str) -> bytes:
@@ -123,6 +125,11 @@ class Videos:
         """Tells whether a tenant has these subtitles for a video."""
         with self._engine.read() as session:
             return session.get(SubtitlesRow, (tenant, video_id, subtitles_id)) is not None
+
+
+def no_video(name: VideoName) -> NotFound:
+    """Returns what to raise for a video that a tenant does not have."""
+    return NotFound(f"there is no video {name}; CreateVideo makes one", name=str(name))
 
 
 def _of(tenant: str, video_id: str) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:

@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 
 from longvideo.auth import DEFAULT_TENANT
-from longvideo.errors import AlreadyExists, Cancelled, NotFound, ResourceExhausted
+from longvideo.errors import AlreadyExists, Cancelled, FailedPrecondition, NotFound, ResourceExhausted
 from longvideo.resources import EpisodeName, JobName, VideoName
 from longvideo.segments import Segment
 from longvideo.testing.services import segment
@@ -683,6 +683,126 @@ class DatabaseSuite:
             database.videos.create(DEFAULT_TENANT, "ef" * 32, size_bytes=501, display_name="")
         database.tenants.change(DEFAULT_TENANT, {"max_stored_bytes": 1})
         assert database.videos.create(DEFAULT_TENANT, VIDEO.video_id, size_bytes=1000, display_name="").is_ready
+
+    # Giving things up
+
+    def test_video_that_two_have(self, database: Database) -> None:
+        """A video that one tenant gives up stays the other's, with its subtitles, until nobody has it."""
+        database.tenants.create("other")
+        add_video(database, VIDEO, "other")
+        for tenant, ids in ((DEFAULT_TENANT, ("own", "both")), ("other", ("both",))):
+            for subtitles in ids:
+                database.videos.add_subtitles(tenant, VIDEO.video_id, subtitles, 1)
+        unneeded = database.retention.give_up(DEFAULT_TENANT, VIDEO.video_id)
+        assert unneeded == ([], [(VIDEO.video_id, "own")])
+        assert database.videos.get(VIDEO, "other").is_ready
+        for gone in (database.videos.get, lambda name, tenant: database.retention.give_up(tenant, name.video_id)):
+            with pytest.raises(NotFound, match="there is no video"):
+                gone(VIDEO, DEFAULT_TENANT)
+        with pytest.raises(NotFound):
+            submit(database)
+        assert not database.retention.is_deleting(VIDEO.video_id)
+        assert database.retention.give_up("other", VIDEO.video_id).videos == [VIDEO.video_id]
+        assert database.retention.deleting() == [VIDEO.video_id]
+        database.retention.deleted(VIDEO.video_id)
+        assert not database.retention.is_deleting(VIDEO.video_id)
+
+    def test_video_of_a_job_that_goes_on(self, database: Database) -> None:
+        """A video cannot be given up while a job of its tenant about it has not ended; the job can be read after."""
+        job = submit(database)
+        with pytest.raises(FailedPrecondition, match=f"{job} about {VIDEO} has not ended") as caught:
+            database.retention.give_up(DEFAULT_TENANT, VIDEO.video_id)
+        assert caught.value.reason == "VIDEO_IN_USE"
+        taken = take(database, job)
+        database.work.end(taken.held, taken.writer, ANSWERED)
+        before = database.jobs.view(job).message()
+        database.retention.give_up(DEFAULT_TENANT, VIDEO.video_id)
+        assert database.jobs.view(job).message() == before
+        add_video(database)
+        assert not database.retention.is_deleting(VIDEO.video_id), "it was brought again"
+
+    def test_racing_to_give_up_and_to_ask(self, databases: Databases, database: Database) -> None:
+        """Of a question about a video and its giving up at one time, one is refused."""
+        opened, ready = databases(), threading.Barrier(2)
+
+        def give_up() -> bool:
+            ready.wait()
+            try:
+                opened.retention.give_up(DEFAULT_TENANT, VIDEO.video_id)
+            except FailedPrecondition:
+                return False
+            return True
+
+        with ThreadPoolExecutor(1) as pool:
+            for _ in range(5):
+                given_up = pool.submit(give_up)
+                ready.wait()
+                try:
+                    job = submit(database)
+                except NotFound:
+                    assert given_up.result()
+                else:
+                    assert not given_up.result()
+                    database.jobs.cancel(job)
+                add_video(database)
+
+    def test_old_jobs(self, database: Database) -> None:
+        """Jobs that ended long ago go with all that is known of them; newer, unfinished and another's ones stay."""
+        database.tenants.create("other")
+        add_video(database, VIDEO, "other")
+        old, new, others, unfinished = (
+            submit(database),
+            submit(database),
+            submit(database, tenant="other"),
+            submit(database),
+        )
+        for job in (old, new, others):
+            taken = take(database, job)
+            journal(database, taken).decided(decided(1), [call(start_time=5.0), call(start_time=time.time())])
+            database.work.end(taken.held, taken.writer, ANSWERED)
+        with database.engine.write() as session:
+            aged = sa.or_(JobRow.id == old.job_id, JobRow.id == others.job_id)
+            session.execute(sa.update(JobRow).where(aged).values(end_time=100.0))
+        before, told = 200.0, len(events(database, old))
+        assert told == 3
+        assert database.retention.old_jobs(before, None)[:2] == (2, 2)
+        assert database.retention.old_jobs(before, DEFAULT_TENANT)[:2] == (1, 1)
+        assert database.retention.old_jobs(before, DEFAULT_TENANT).size_bytes > 0
+        database.retention.drop_jobs(before, DEFAULT_TENANT)
+        left = {row.id for row in database.jobs.page(None, "", None, 10)}
+        assert left == {job.job_id for job in (new, others, unfinished)}
+        assert events(database, old) == []
+        assert database.retention.old_jobs(before, DEFAULT_TENANT) == (0, 0, 0)
+        database.tenants.change(DEFAULT_TENANT, {"max_daily_model_seconds": 3.0})
+        with pytest.raises(ResourceExhausted, match="took 4 s in the last 24 hours"):
+            submit(database)
+
+    def test_old_videos(self, database: Database) -> None:
+        """A video goes when nobody of its tenant has asked about it lately, and another's, or one in use, stays."""
+        database.tenants.create("other")
+        add_video(database, VIDEO, "other")
+        asked, used = VideoName("cd" * 32), VideoName("ef" * 32)
+        for name in (asked, used):
+            add_video(database, name)
+        taken = take(database, submit(database, video=asked))
+        database.work.end(taken.held, taken.writer, ANSWERED)
+        in_use = submit(database, video=used)
+        with database.engine.write() as session:
+            session.execute(sa.update(HoldingRow).where(HoldingRow.tenant_id == DEFAULT_TENANT).values(create_time=5.0))
+            session.execute(sa.update(JobRow).where(JobRow.id == in_use.job_id).values(create_time=5.0))
+        old = database.retention.old_videos(100.0, None)
+        assert old == [(DEFAULT_TENANT, VIDEO.video_id)]
+        assert database.retention.unneeded_after(old) == []
+        assert database.retention.old_videos(100.0, "other") == []
+        assert database.retention.drop_videos(100.0, None) == ([], [])
+        assert [held.id for held in database.videos.page("other", None, 10)] == [VIDEO.video_id]
+        assert {held.id for held in database.videos.page(DEFAULT_TENANT, None, 10)} == {asked.video_id, used.video_id}
+        everything = time.time() + 1
+        assert database.retention.drop_videos(everything, DEFAULT_TENANT).videos == [asked.video_id]
+        assert database.retention.may_lose_captions(asked.video_id, None)
+        assert not database.retention.may_lose_captions(used.video_id, None), "a job about it goes on"
+        assert not database.retention.may_lose_captions(VIDEO.video_id, DEFAULT_TENANT), "it is another's"
+        assert database.retention.may_lose_captions(VIDEO.video_id, "other")
 
     # Journals and events
 

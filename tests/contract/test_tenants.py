@@ -45,6 +45,7 @@ NOTHING = Things("videos/" + "0" * 64, "videos/" + "0" * 64 + "/subtitles/none",
 NAMING: dict[str, list[Callable[[Things], Any]]] = {
     "CompleteVideo": [lambda its: pb.CompleteVideoRequest(name=its.video)],
     "GetVideo": [lambda its: pb.GetVideoRequest(name=its.video)],
+    "DeleteVideo": [lambda its: pb.DeleteVideoRequest(name=its.video)],
     "CreateSubtitles": [lambda its: pb.CreateSubtitlesRequest(parent=its.video, content=SUBTITLES)],
     "GetTree": [lambda its: pb.GetTreeRequest(video=its.video)],
     "BuildTree": [lambda its: pb.BuildTreeRequest(video=its.video)],
