@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from longvideo.errors import BadMedia, DeadlineExceeded, InvalidArgument, VideoChanged
+from longvideo.errors import BadMedia, DeadlineExceeded, VideoChanged
 from longvideo.media import MediaLimits
 from longvideo.video.source import ByteSource
 from longvideo.video.spawner import Child
@@ -28,7 +28,7 @@ _MAX_MESSAGE_CHARS: Final = 500
 # Reads that follow each other are announced to the source, so that one that is far away fetches several at once.
 _AHEAD: Final = 8
 
-_ERRORS: Final = {error.__name__: error for error in (BadMedia, InvalidArgument, VideoChanged)}
+_ERRORS: Final = {error.__name__: error for error in (BadMedia, VideoChanged)}
 _REASONS: Final = {
     "MEDIA_CRASHED",
     "MEDIA_DAMAGED",
@@ -37,7 +37,6 @@ _REASONS: Final = {
     "MEDIA_TOO_LARGE",
     "MEDIA_UNSUPPORTED_CODEC",
     "MEDIA_UNSUPPORTED_CONTAINER",
-    InvalidArgument.default_reason,
     VideoChanged.default_reason,
 }
 

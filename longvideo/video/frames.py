@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ import av.video.codeccontext
 import av.video.frame
 import numpy as np
 
+from longvideo.cpus import processors
 from longvideo.errors import BadMedia, DeadlineExceeded, InvalidArgument, VideoChanged
 from longvideo.video.bitstream import DISPOSABLE
 from longvideo.video.demux import DECODERS, KEY, MAX_PIXELS, MEDIA_ERRORS
@@ -65,7 +65,7 @@ def read_frames(
     VideoChanged when the source is not the one that was indexed, DeadlineExceeded, and BadMedia with MEDIA_DAMAGED
     when none of the frames can be decoded.
     """
-    _check(source, index, frames, longest_side)
+    check_request(source, index, frames, longest_side)
     if not frames:
         return []
     size = fit(index.width, index.height, longest_side)
@@ -110,7 +110,8 @@ class _Hurried:
             yield item
 
 
-def _check(source: ByteSource, index: VideoIndex, frames: Iterable[int], longest_side: int) -> None:
+def check_request(source: ByteSource, index: VideoIndex, frames: Iterable[int], longest_side: int) -> None:
+    """Raises VideoChanged for another source than the one that was indexed, and InvalidArgument for bad numbers."""
     if (source.size, source.version) != (index.size, index.version):
         raise VideoChanged(f"{source.name} is not the file that was indexed; add the video again")
     if longest_side < 1:
@@ -183,7 +184,7 @@ def _decode_all(
 ) -> Iterator[dict[int, bytes]]:
     # Every decoder holds whole pictures, so large ones are decoded side by side less.
     side_by_side = max(1, MAX_PIXELS // (index.width * index.height))
-    workers = min(len(groups), _processors(), side_by_side)
+    workers = min(len(groups), processors(), side_by_side)
     if packets.sequential:
         groups = sorted(groups, key=lambda group: group.start)
     if workers <= 1 or packets.sequential:
@@ -191,11 +192,6 @@ def _decode_all(
         return
     with ThreadPoolExecutor(workers, thread_name_prefix="frames") as pool:
         yield from pool.map(lambda group: _decode(index, packets, group, size), groups)
-
-
-def _processors() -> int:
-    """Returns how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _decode(index: VideoIndex, packets: PacketReader, group: _Group, size: tuple[int, int]) -> dict[int, bytes]:

@@ -23,7 +23,8 @@ from longvideo.cpus import processors
 from longvideo.errors import BadMedia
 from longvideo.media import MediaLimits
 from longvideo.video.conversation import Conversation, Patience
-from longvideo.video.frames import Frame
+from longvideo.video.excerpt import excerpt
+from longvideo.video.frames import Frame, check_request
 from longvideo.video.index import BadIndex, VideoIndex
 from longvideo.video.jpeg import jpeg_size
 from longvideo.video.picture import fit
@@ -120,16 +121,20 @@ class Sandbox:
         `check` is called several times a second, and may raise to end the work. Raises what `build_index` raises, and
         DeadlineExceeded, InvalidArgument and VideoChanged.
         """
-        size = fit(index.width, index.height, max(1, longest_side))
+        check_request(source, index, frames, longest_side)
+        if not frames:
+            return []
+        size = fit(index.width, index.height, longest_side)
+        part, base = excerpt(index, frames)
+        task = _frames_task(part, [frame - base for frame in set(frames)], longest_side, size)
         jpegs: dict[int, bytes] = {}
-        task = _frames_task(index, frames, longest_side, size)
         with _sense(source):
             for _, data in self._answers(source, task, Patience(math.inf if deadline is None else deadline, check)):
                 (number,) = NUMBER.unpack_from(data)
-                jpegs[number] = data[NUMBER.size :]
-                if jpeg_size(jpegs[number]) != size:
+                jpegs[number + base] = data[NUMBER.size :]
+                if jpeg_size(jpegs[number + base]) != size:
                     raise ValueError("a picture of another size")
-            if jpegs.keys() - set(frames) or (frames and not jpegs):
+            if not jpegs or jpegs.keys() - set(frames):
                 raise ValueError("other pictures than those asked for")
         return [Frame(n, float(index.times[n]), *size, jpegs[n]) for n in frames if n in jpegs]
 
@@ -162,12 +167,12 @@ class _Task:
     most: dict[Kind, int]
 
 
-def _frames_task(index: VideoIndex, frames: Sequence[int], longest_side: int, size: tuple[int, int]) -> _Task:
+def _frames_task(index: VideoIndex, frames: list[int], longest_side: int, size: tuple[int, int]) -> _Task:
     fields = {field.name: getattr(index, field.name) for field in dataclasses.fields(index)}
     tables = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
     described = {name: value for name, value in fields.items() if name not in tables}
     described["extradata"] = [(first, data.hex()) for first, data in index.extradata]
-    header = {"do": "frames", "index": described, "frames": sorted(set(frames)), "longest_side": longest_side}
+    header = {"do": "frames", "index": described, "frames": frames, "longest_side": longest_side}
     return _Task(header, tables, {Kind.FRAME: NUMBER.size + 3 * size[0] * size[1] + _JPEG_HEADER_BYTES})
 
 

@@ -21,7 +21,9 @@ from typing import Any, Final, Self, cast
 import av.error
 import av.subtitles.stream  # PyAV imports it when a file has subtitles, and then it is too late
 import numpy as np
+import numpy.ma  # the same, for a median
 
+from longvideo.cpus import processors
 from longvideo.errors import BadMedia, LongVideoError
 from longvideo.video import confine
 from longvideo.video.frames import read_frames
@@ -91,6 +93,7 @@ class _OutOfMemory(MemoryError):
 def main(fd: int, tasks: Mapping[str, Task] = TASKS) -> None:
     """Makes a process for every task that is ordered on the socket `fd`, until there is nobody any more to order."""
     cast(dict[int, type[Exception]], av.error.classes)[errno.ENOMEM] = _OutOfMemory
+    processors()  # a confined process could not look it up any more
     gc.collect()
     gc.freeze()
     dropped: set[int] = set()

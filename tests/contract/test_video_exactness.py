@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from longvideo.video import FileSource, VideoIndex, build_index, read_frames
+from tests.contract.library import MEDIA
 from tests.media import make_video, read_number, respace, skip_start
 
 FRAMES = 60
@@ -124,6 +125,17 @@ def test_the_frame_asked_for_is_the_frame_returned(videos: Callable[[str], tuple
             frames = read_frames(source, index, asked, 120)
             assert [frame.index for frame in frames] == asked
             assert [read_number(frame.jpeg) - case.first for frame in frames] == asked
+
+
+@pytest.mark.parametrize("label", CASES)
+def test_the_sandbox_changes_nothing(videos: Callable[[str], tuple[Case, Path]], label: str) -> None:
+    """A process that can only compute has all that it needs, for every container and codec."""
+    _, path = videos(label)
+    with FileSource(path) as source:
+        index = MEDIA.build_index(source)
+        assert index.to_bytes() == build_index(source).to_bytes()
+        asked = [5, 0, index.frame_count - 1]
+        assert MEDIA.read_frames(source, index, asked, 120) == read_frames(source, index, asked, 120)
 
 
 @pytest.mark.parametrize("label", ["h264 in mkv", "hevc open GOP in ts", "vp8 with hidden frames", "mpeg4 in avi"])

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import struct
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longvideo.video import BadIndex, FileSource, VideoIndex, build_index
+from longvideo.video.trust import check_counts
 from tests.media import make_video, skip_start
 
 from .conftest import Opened
@@ -188,6 +194,74 @@ def test_an_index_of_another_version_is_told_apart_from_damage(opened_bytes: byt
     with pytest.raises(BadIndex, match="version 99") as caught:
         VideoIndex.from_bytes(other)
     assert caught.value.reason == "INDEX_VERSION"
+
+
+SENSELESS: dict[str, Callable[[VideoIndex], dict[str, Any]]] = {
+    "no such codec": lambda _: {"codec": "h263"},
+    "no such container": lambda _: {"container": "mpegps"},
+    "no such layout": lambda _: {"packet_addressing": "transport/1"},
+    "no size": lambda _: {"width": 0},
+    "a huge size": lambda _: {"height": 10**6},
+    "a size that is no number": lambda _: {"width": "160"},
+    "a size that is true": lambda _: {"width": True},
+    "too much reordering": lambda _: {"reorder_depth": 17},
+    "no such orientation": lambda _: {"orientation": 8},
+    "control characters": lambda _: {"warnings": ("a\x1b[31m",)},
+    "a long warning": lambda _: {"warnings": ("a" * 501,)},
+    "many warnings": lambda _: {"warnings": ("a",) * 11},
+    "no parameters": lambda _: {"extradata": ()},
+    "parameters out of order": lambda _: {"extradata": ((0, b""), (9, b""), (3, b""))},
+    "no duration": lambda _: {"duration": 0.0},
+    "a duration of nothing": lambda _: {"duration": float("nan")},
+    "a duration without end": lambda _: {"duration": float("inf")},
+    "a duration too short": lambda _: {"duration": 0.1},
+    "three days": lambda _: {"duration": 3 * 86400.0},
+    "a late start": lambda i: {"times": i.times + 0.1},
+    "times out of order": lambda i: {"times": i.times[[0, 2, 1, *range(3, i.frame_count)]]},
+    "times that are none": lambda i: {"times": np.where(np.arange(i.frame_count) == 5, np.nan, i.times)},
+    "a frame too many": lambda i: {"times": np.append(i.times, i.times[-1])},
+    "a frame twice": lambda i: {"packet_ranks": np.where(i.packet_ranks == 3, 4, i.packet_ranks)},
+    "a frame far away": lambda i: {"packet_ranks": np.where(i.packet_ranks == 3, 10**12, i.packet_ranks)},
+    "a hidden frame far away": lambda i: {"packet_ranks": np.where(i.packet_ranks == 3, -(10**12), i.packet_ranks)},
+    "packets behind the end": lambda i: {"size": int(i.packet_offsets.max())},
+    "packets before the start": lambda i: {"packet_offsets": i.packet_offsets - 10**9},
+    "packets beyond all numbers": lambda i: {"packet_offsets": i.packet_offsets + 2**62},
+    "negative extents": lambda i: {"packet_extents": -i.packet_extents},
+    "packets of nothing": lambda i: {"packet_sizes": 0 * i.packet_sizes},
+    "packets larger than their place": lambda i: {"packet_sizes": i.packet_sizes + 1},
+    "packets that begin late": lambda i: {"packet_skips": i.packet_skips + 1},
+    "packets that begin early": lambda i: {"packet_skips": i.packet_skips - 1},
+}
+
+
+@pytest.mark.parametrize("why", SENSELESS)
+def test_an_index_that_makes_no_sense_is_refused(opened: Opened, why: str) -> None:
+    """Whoever stored it, an index is used only when it reads within the video and finds each frame once."""
+    index = opened[1]
+    changed = dataclasses.replace(index, **SENSELESS[why](index))
+    with pytest.raises(BadIndex, match="build it again"):
+        VideoIndex.from_bytes(changed.to_bytes())
+
+
+def test_an_index_does_not_unfold_without_end(opened_bytes: bytes) -> None:
+    """A few bytes that stand for very many are refused before they are that many."""
+    head = len(opened_bytes) - int.from_bytes(opened_bytes[8:12], "little")
+    for start in (b"", zlib.decompress(opened_bytes[head:])):
+        body = zlib.compress(start + bytes(400 << 20), 1)
+        stored = opened_bytes[:8] + struct.pack("<II", len(body), zlib.crc32(body)) + body
+        tracemalloc.start()
+        with contextlib.suppress(BadIndex):
+            VideoIndex.from_bytes(stored)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 100 << 20
+
+
+@pytest.mark.parametrize("counts", [(0, 0), (61, 60), (-1, 60), (1, 10**9), (True, 60), (1.0, 60), ("1", 60)])
+def test_counts_that_no_video_has_are_refused(counts: tuple[object, object]) -> None:
+    """Numbers of frames and packets are checked before anything is made of them."""
+    with pytest.raises(ValueError, match="no sense"):
+        check_counts(*counts)
 
 
 @pytest.fixture(scope="session")
