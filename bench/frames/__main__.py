@@ -17,6 +17,8 @@ from typing import Any
 from bench.frames import ours, server, videos
 from longvideo.storage import open_store, source_key
 from longvideo.storage.s3_bucket import Bucket
+from longvideo.video import VideoIndex
+from longvideo.video.bitstream import DISPOSABLE
 
 ROOT = Path(__file__).parents[2]
 OURS, PEERS = ("ours-exact", "ours-keyframe"), ("decord", "pyav", "opencv", "torchcodec", "ffmpeg")
@@ -49,9 +51,6 @@ def main() -> int:
     given = parser.parse_args()
     video = videos.make(given.directory.resolve())
     bench = _Bench(video, given.peers, given.ways)
-    print(
-        f"{video.name}: {video.stat().st_size / 1e6:.0f} MB; Python {platform.python_version()}, {platform.machine()}"
-    )
     with ExitStack() as stack:
         bench.prepare(stack, given.directory.resolve(), any(task in REMOTE for task in given.tasks))
         try:
@@ -75,7 +74,8 @@ class _Bench:
 
     def prepare(self, stack: ExitStack, directory: Path, remote: bool) -> None:
         self._store = directory / "store"
-        ours.add(open_store(self._store), self._video)
+        index = ours.add(open_store(self._store), self._video)
+        print(f"{self._video.name}: {_described(index)}; Python {platform.python_version()}, {platform.machine()}")
         if remote:
             bucket = directory / "s3" / "films"
             bucket.mkdir(parents=True, exist_ok=True)
@@ -147,6 +147,17 @@ class _Bench:
     def _order(self, found: tuple[str, str]) -> tuple[int, int]:
         task, way = found
         return [*LOCAL, *REMOTE, "index"].index(task), [*OURS, *PEERS].index(way)
+
+
+def _described(index: VideoIndex) -> str:
+    """Says what about the video decides how much there is to read and to decode."""
+    spare = (index.packet_flags & DISPOSABLE) > 0
+    distance = index.frame_count / len(index.keyframes)
+    return (
+        f"{index.size / 1e6:.0f} MB, {index.frame_count} frames, keyframes {distance:.0f} apart on average; "
+        f"{spare.mean():.0%} of the frames are non-reference frames, with "
+        f"{index.packet_sizes[spare].sum() / index.packet_sizes.sum():.0%} of the bytes"
+    )
 
 
 def _medians(results: Sequence[dict[str, Any]]) -> dict[str, float]:

@@ -1,8 +1,8 @@
-"""Our own way: what the services do from an open store to JPEGs."""
+"""Our own way: what the services do from an open store to JPEGs, without the process that confines the decoders."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -11,18 +11,42 @@ from longvideo.clips import Clip, Library, span_times
 from longvideo.resources import VideoName
 from longvideo.segments import Segment, Span
 from longvideo.storage import ObjectStore, index_key, open_store, source_key
-from longvideo.testing import InProcessReader
-from longvideo.video import FrameSelection, build_index, choose_frames
+from longvideo.video import ByteSource, Frame, FrameSelection, VideoIndex, build_index, choose_frames, read_frames
 
 VIDEO: Final = VideoName("ab" * 32)
 Shown = list[tuple[list[int], list[bytes]]]
 
 
-def add(store: ObjectStore, path: Path) -> None:
-    """Puts the video and its index into a store, as its arrival does."""
+class _Reader:
+    """Reads frames in this process, and loads no more for that than is needed."""
+
+    def start(self) -> None:
+        pass
+
+    def build_index(self, source: ByteSource, *, check: Callable[[], object] = lambda: None) -> VideoIndex:
+        check()
+        return build_index(source)
+
+    def read_frames(
+        self,
+        source: ByteSource,
+        index: VideoIndex,
+        frames: Sequence[int],
+        longest_side: int,
+        *,
+        deadline: float | None = None,
+        check: Callable[[], object] = lambda: None,
+    ) -> list[Frame]:
+        return read_frames(source, index, frames, longest_side, deadline=deadline, check=check)
+
+
+def add(store: ObjectStore, path: Path) -> VideoIndex:
+    """Puts the video and its index into a store, as its arrival does, and returns the index."""
     store.add_file(source_key(VIDEO.video_id), path)
     with store.open(source_key(VIDEO.video_id)) as source:
-        store.put(index_key(VIDEO.video_id), build_index(source).to_bytes())
+        built = build_index(source)
+    store.put(index_key(VIDEO.video_id), built.to_bytes())
+    return built
 
 
 def run(
@@ -30,7 +54,7 @@ def run(
 ) -> tuple[Shown, float]:
     """Does the tasks one after the other, as one process that lives on. Returns the frames, and how many moved."""
     store = open_store(Path(where), "" if not where.startswith("s3:") else where, keys)
-    library = Library(store, InProcessReader())
+    library = Library(store, _Reader())
     index = library.index(VIDEO)
     shown: Shown = []
     moved = 0

@@ -25,7 +25,8 @@ def rclone(root: Path) -> Iterator[str]:
         port = int(taken.getsockname()[1])
     address = f"127.0.0.1:{port}"
     command = shutil.which("rclone", path=sysconfig.get_path("scripts")) or "rclone"
-    options = ["--addr", address, "--auth-key", ",".join(KEYS[:2]), "--config", ""]
+    # It forgets a file's ETag with its directory's listing, and would then read the whole file for a new one.
+    options = ["--addr", address, "--auth-key", ",".join(KEYS[:2]), "--config", "", "--dir-cache-time", "24h"]
     arguments = [command, "serve", "s3", str(root), *options]
     with subprocess.Popen(arguments, stderr=subprocess.DEVNULL) as server:  # noqa: S603  # as asked
         try:

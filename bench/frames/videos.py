@@ -1,5 +1,9 @@
 """Makes the video that is measured: an hour of 720p H.264 whose frames carry their number as a barcode.
 
+It is what x264 makes of its input when nobody tells it more than a bit rate: keyframes at cuts and at most 250 frames
+apart, up to three B-frames in a row, of which the middle one is referred to, three reference frames. About half of the
+frames are then non-reference frames, which a reader need not decode; the comparison prints the exact shares.
+
 Two minutes are drawn and encoded, and their packets are then repeated, so that an hour takes a few minutes to make. A
 barcode therefore counts from 0 to 3599 again and again; a frame that is wrong by an exact multiple of two minutes
 would go unnoticed, every other mistake shows.
@@ -24,7 +28,7 @@ HOURS_PERIODS = 30
 BITS, BLOCK = 16, 40
 # About what sites that serve films encode 720p with.
 BITRATE = 1_870_000
-# Scenes last this long in seconds; the encoder puts a keyframe at each cut, and at least every 250 frames.
+# Scenes last this long in seconds; the encoder puts a keyframe at each cut, and sees some more.
 _SCENE_SECONDS = (10.0, 50.0)
 
 
@@ -60,6 +64,7 @@ def _encode(path: Path) -> None:
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.codec_context.time_base = Fraction(1, FPS)
         stream.bit_rate = BITRATE
+        # PyAV would cut every frame into a slice for each of this machine's processors.
         stream.options = {"x264-params": "sliced-threads=0"}
         for number, picture in enumerate(_pictures()):
             frame = av.VideoFrame.from_ndarray(picture, "rgb24")
