@@ -6,17 +6,17 @@ import sys
 
 from caption_svc.caption import Captioner
 from caption_svc.servicer import CaptionServicer, registration
-from longvideo import ports, process, rpc, settings
+from longvideo import ports, process, rpc
 from longvideo.clips import Library
 from longvideo.inference import ModelClient
 from longvideo.prompts import load_pack
+from longvideo.settings import Settings
 from longvideo.storage import open_store
 from longvideo.video.sandbox import Sandbox
 
 
-def start() -> rpc.Server:
+def start(configured: Settings) -> rpc.Server:
     """Starts the service as the settings say."""
-    configured = settings.load()
     store = open_store(configured.data_dir, configured.object_store, configured.s3_keys())
     models = ModelClient("caption", configured.endpoints)
     captioner = Captioner(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -10,26 +11,31 @@ from types import FrameType
 
 from longvideo.errors import LongVideoError
 from longvideo.rpc import Server
+from longvideo.settings import Settings, load
 
 
-def run(name: str, start: Callable[[], Server]) -> int:
+def run(name: str, start: Callable[[Settings], Server]) -> int:
     """Starts a service, says where it listens, and stops it on SIGINT or SIGTERM. Returns the exit code.
 
-    `start` may raise any LongVideoError, whose message goes to standard error; the code is then 2.
+    Calls in flight then have `grace_seconds` to end; a second signal ends the process at once. `start` may raise any
+    LongVideoError, whose message goes to standard error, as that of wrong settings does; the code is then 2.
     """
     told = threading.Event()
 
-    def tell(_number: int, _frame: FrameType | None) -> None:
+    def tell(number: int, _frame: FrameType | None) -> None:
+        if told.is_set():
+            os._exit(128 + number)
         told.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, tell)
     try:
-        server = start()
+        settings = load()
+        server = start(settings)
     except LongVideoError as error:
         print(f"{name}: {error.message}", file=sys.stderr)
         return 2
     print(f"{name}: ready at {server.address}", flush=True)
     told.wait()
-    server.stop()
+    server.stop(settings.grace_seconds)
     return 0

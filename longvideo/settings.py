@@ -166,6 +166,15 @@ class Settings(BaseSettings):
     episode_concurrency: int = Field(16, ge=1, le=1024)
     """How many episodes one worker process has in flight."""
 
+    lease_seconds: float = Field(60.0, ge=1)
+    """How long after its last sign of life a worker's episodes are taken over by others."""
+
+    grace_seconds: float = Field(25.0, ge=0)
+    """How many seconds a process that is told to stop gives to calls in flight, and to the rounds of its episodes."""
+
+    database_connections: int = Field(20, ge=1, le=1000)
+    """How many connections to the database one process has at most. They are shared, and used for moments."""
+
     caption_concurrency: int = Field(8, ge=1, le=256)
     """How many captions are made at one time for one episode or one tree build."""
 

@@ -9,7 +9,8 @@ import contextlib
 import functools
 import sys
 
-from longvideo import ports, process, rpc, settings
+from longvideo import ports, process, rpc
+from longvideo.settings import Settings
 from longvideo.storage import open_store
 from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
 from longvideo.video.sandbox import Sandbox
@@ -19,9 +20,8 @@ from orchestrator.servicer import Backend, OrchestratorServicer, registration
 from orchestrator.wiring import authenticator, make_runner, open_database
 
 
-def start(cleanup: contextlib.ExitStack) -> rpc.Server:
+def start(cleanup: contextlib.ExitStack, configured: Settings) -> rpc.Server:
     """Starts the process as the settings say, and leaves in `cleanup` what is to be done at its end."""
-    configured = settings.load()
     database = open_database(configured)
     cleanup.callback(database.close)
     if is_in_memory(configured):
@@ -29,6 +29,7 @@ def start(cleanup: contextlib.ExitStack) -> rpc.Server:
         app = make_app(configured, lambda: runner)
         worker = start_worker(app, runner, configured.episode_concurrency)
         cleanup.callback(worker.stop)
+        cleanup.callback(runner.hand_over, configured.grace_seconds)
     else:
         app = make_app(configured)
     media = Sandbox(configured.media_limits())
@@ -42,9 +43,11 @@ def start(cleanup: contextlib.ExitStack) -> rpc.Server:
         nudge=nudger(app),
         media=media,
     )
-    services = [registration(OrchestratorServicer(backend))]
+    servicer = OrchestratorServicer(backend)
     needed = checks(database, store, None if is_in_memory(configured) else app)
-    return ports.serve_api(configured, services, authenticator(configured, database), needed)
+    server = ports.serve_api(configured, [registration(servicer)], authenticator(configured, database), needed)
+    server.on_stop = servicer.stop_watching
+    return server
 
 
 def main() -> int:

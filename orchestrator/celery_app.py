@@ -1,23 +1,23 @@
 """Celery: how episodes reach the threads that carry them out.
 
-In a cluster: `celery -A orchestrator.celery_app worker --pool threads` and `celery -A orchestrator.celery_app beat`,
-configured by the environment. Embedded: `start_worker` runs a worker on threads of this process, and the broker is
-this process's memory.
+In a cluster Celery's own commands run workers (`orchestrator.cluster`). Embedded, `start_worker` runs one on threads of
+this process, and the broker is this process's memory.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NoReturn
 
 import celery
-from celery import signals
 from celery.concurrency.thread import TaskPool
 from celery.exceptions import WorkerShutdown
 from celery.worker import WorkController
@@ -25,9 +25,7 @@ from kombu import exceptions as kombu_exceptions
 
 from longvideo.errors import LongVideoError
 from longvideo.settings import Settings
-from longvideo.settings import load as load_settings
 from orchestrator.tasks import Runner
-from orchestrator.wiring import make_runner, open_database
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +38,22 @@ QUEUE_LIMIT = 100
 
 # How often the in-memory broker is asked for messages: an episode starts this soon after it was submitted.
 _POLL_SECONDS = 0.02
-# How soon the embedded worker notices that it is to stop.
+# How soon a worker notices that it is to stop.
 _STOP_SECONDS = 0.1
+# How long Redis holds back its answer when there is no message: for so long after a worker has stopped to ask, it may
+# still be given one. (Redis before version 6 takes only whole seconds.)
+BROKER_WAIT = 0.25
+
+# How the broker is used: who sends gives up soon, for a sweep makes good what was not sent.
+_TRANSPORT: dict[str, Any] = {
+    "polling_interval": BROKER_WAIT,
+    "socket_connect_timeout": 5,
+    "socket_timeout": 10,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+    "max_retries": 1,
+    "interval_start": 0.1,
+}
 
 
 def is_in_memory(settings: Settings) -> bool:
@@ -49,10 +61,16 @@ def is_in_memory(settings: Settings) -> bool:
     return settings.broker_url.startswith("memory:")
 
 
-def make_app(settings: Settings, runner: Callable[[], Runner] | None = None) -> celery.Celery:
+Nudge = Callable[[int], None]
+
+
+def make_app(
+    settings: Settings, runner: Callable[[], Runner] | None = None, wrap: Callable[[Nudge], Nudge] = lambda nudge: nudge
+) -> celery.Celery:
     """Returns a Celery app for the broker of `settings`.
 
-    `runner` gives what carries episodes out; an app that only enqueues needs none. Each app on the in-memory broker has
+    `runner` gives what carries episodes out, and `wrap` changes how it wakes others; an app that only sends needs
+    neither. Each app on the in-memory broker has
     a queue of its own, so that several stacks of one process keep apart.
     """
     in_memory = is_in_memory(settings)
@@ -72,28 +90,36 @@ def make_app(settings: Settings, runner: Callable[[], Runner] | None = None) -> 
         worker_send_task_events=False,
         worker_enable_remote_control=not in_memory,
         broker_connection_retry_on_startup=True,
-        broker_transport_options={"polling_interval": _POLL_SECONDS} if in_memory else {},
+        broker_connection_max_retries=None,
+        broker_transport_options={"polling_interval": _POLL_SECONDS} if in_memory else _TRANSPORT,
         beat_schedule={SWEEP: {"task": SWEEP, "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS}}},
         timezone="UTC",
     )
     if runner is not None:
-        _add_tasks(app, runner)
+        _add_tasks(app, runner, wrap(nudger(app)))
     return app
 
 
-def _add_tasks(app: celery.Celery, runner: Callable[[], Runner]) -> None:
+def _add_tasks(app: celery.Celery, runner: Callable[[], Runner], nudge: Nudge) -> None:
     def run_episodes() -> None:
-        runner().run(nudger(app))
+        runner().run(nudge)
 
     def sweep() -> None:
-        runner().sweep(nudger(app))
+        runner().sweep(nudge)
 
     # Celery would else give every app of the process the tasks of the first.
     app.task(name=RUN_EPISODES, shared=False)(run_episodes)
     app.task(name=SWEEP, shared=False)(sweep)
 
 
-def nudger(app: celery.Celery) -> Callable[[int], None]:
+def has_room(app: celery.Celery, connection: Any) -> int:
+    """Returns how many more messages may lie in the queue."""
+    queue: Any = app.amqp.queues[app.conf.task_default_queue]
+    waiting: int = queue(connection.default_channel).queue_declare().message_count
+    return max(0, QUEUE_LIMIT - waiting)
+
+
+def nudger(app: celery.Celery) -> Nudge:
     """Returns a function that wakes so many workers, or fewer when enough messages lie in the queue already.
 
     While there are messages in the queue no worker is idle, so more of them would help nobody. When the broker is away
@@ -112,9 +138,7 @@ def nudger(app: celery.Celery) -> Callable[[int], None]:
             return
         try:
             with app.connection_or_acquire() as connection:
-                queue: Any = app.amqp.queues[app.conf.task_default_queue]
-                waiting = queue(connection.default_channel).queue_declare().message_count
-                for _ in range(min(workers, QUEUE_LIMIT - waiting)):
+                for _ in range(min(workers, has_room(app, connection))):
                     app.send_task(RUN_EPISODES, connection=connection, retry=False)
         except broken as error:
             logger.warning("cannot reach the broker to wake workers: %s", error)
@@ -122,7 +146,7 @@ def nudger(app: celery.Celery) -> Callable[[int], None]:
     return nudge
 
 
-class _Pool(TaskPool):
+class Pool(TaskPool):
     """Threads that find the tasks of their own app, and not those of whichever app Celery takes for the current one."""
 
     def __init__(self, *args: Any, app: celery.Celery, **options: Any) -> None:
@@ -132,6 +156,42 @@ class _Pool(TaskPool):
 
 # What it sets in its constructor is more than its type stubs know.
 _controller: Callable[..., Any] = WorkController
+
+
+def listen(
+    stopping: threading.Event,
+    consumer: Any,
+    connection: Any,
+    task_consumer: Any,
+    _blueprint: Any,
+    _hub: Any,
+    qos: Any,
+    *_: Any,
+) -> NoReturn:
+    """Passes messages on to the threads until `stopping` is set; then nothing more is given to this process.
+
+    Takes the place of Celery's own loop, which notices a stop only every two seconds.
+    """
+    task_consumer.on_message = consumer.create_task_handler()
+    if not stopping.is_set():
+        task_consumer.consume()
+        consumer.on_ready()
+    while not stopping.is_set():
+        if qos.prev != qos.value:
+            qos.update()
+        consumer.perform_pending_operations()
+        _drain(connection, _STOP_SECONDS)
+    task_consumer.cancel()
+    if connection.transport.driver_type == "redis":
+        until = time.monotonic() + BROKER_WAIT + _STOP_SECONDS
+        while (left := until - time.monotonic()) > 0:
+            _drain(connection, left)
+    raise WorkerShutdown(0)
+
+
+def _drain(connection: Any, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        connection.drain_events(timeout=seconds)
 
 
 class Worker:
@@ -144,7 +204,7 @@ class Worker:
         self._controller: Any = _controller(
             app=app,
             hostname=f"embedded-{secrets.token_hex(4)}@{socket.gethostname()}",
-            pool=_Pool,
+            pool=Pool,
             concurrency=concurrency,
             loglevel=logging.WARNING,
             ready_callback=lambda _: self._ready.set(),
@@ -152,8 +212,8 @@ class Worker:
             without_mingle=True,
             without_heartbeat=True,
         )
-        # Celery's own loop notices a stop only every two seconds, and by a flag that all workers of a process share.
-        self._controller.consumer.loop = self._loop
+        # Celery's own loop also stops by a flag that all workers of a process share.
+        self._controller.consumer.loop = functools.partial(listen, self._stopping)
         self._threads = [
             threading.Thread(target=self._controller.start, name="worker", daemon=True),
             threading.Thread(target=self._sweep, name="sweep", daemon=True),
@@ -174,22 +234,6 @@ class Worker:
         with self._app.connection_for_write() as connection:
             channel: Any = connection.default_channel
             channel.queue_delete(self._app.conf.task_default_queue)
-
-    def _loop(
-        self, consumer: Any, connection: Any, task_consumer: Any, _blueprint: Any, _hub: Any, qos: Any, *_: Any
-    ) -> None:
-        task_consumer.on_message = consumer.create_task_handler()
-        task_consumer.consume()
-        consumer.on_ready()
-        while not self._stopping.is_set():
-            if qos.prev != qos.value:
-                qos.update()
-            consumer.perform_pending_operations()
-            try:
-                connection.drain_events(timeout=_STOP_SECONDS)
-            except TimeoutError:
-                continue
-        raise WorkerShutdown(0)
 
     def _sweep(self) -> None:
         self._ready.wait()
@@ -218,18 +262,6 @@ def __getattr__(name: str) -> celery.Celery:
 
 @functools.cache
 def _app_of_this_process() -> celery.Celery:
-    configured = load_settings()
-    lock = threading.Lock()
+    from orchestrator.cluster import make_cluster_app  # noqa: PLC0415  # which is made of what is here
 
-    @functools.cache
-    def make() -> Runner:
-        runner = make_runner(configured, open_database(configured))
-        # Celery then waits for its threads, which hand their episodes back.
-        signals.worker_shutting_down.connect(lambda **_: runner.abandon(), weak=False)
-        return runner
-
-    def runner() -> Runner:
-        with lock:
-            return make()
-
-    return make_app(configured, runner)
+    return make_cluster_app()

@@ -21,6 +21,17 @@ from longvideo.errors import BadSettings, LongVideoError, StorageFull, StorageUn
 # How long a writer waits for another process that writes to the same SQLite file.
 _BUSY_SECONDS = 30
 
+# A server that is gone without a word is noticed, and what a client that is gone without a word has locked is free
+# again, all within a minute.
+_SERVER_OPTIONS: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 20,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 50_000,
+    "options": "-c lock_timeout=30s -c idle_in_transaction_session_timeout=60s",
+}
+
 
 class Base(DeclarativeBase):
     """The root of the tables."""
@@ -291,16 +302,23 @@ def sqlite_url(path: Path) -> str:
 class Engine:
     """A database. Reads and writes are short transactions; what goes wrong in them comes out as a longvideo error."""
 
-    def __init__(self, url: str) -> None:
-        """Prepares the use of the database at a SQLAlchemy URL; connects when first used. Raises BadSettings."""
+    def __init__(self, url: str, connections: int = 20) -> None:
+        """Prepares the use of the database at a SQLAlchemy URL; connects when first used. Raises BadSettings.
+
+        Threads wait for each other when there are more than `connections` that use it at one time.
+        """
         try:
             parsed = sa.make_url(url)
             if parsed.drivername in {"postgresql", "postgres"}:
                 parsed = parsed.set(drivername="postgresql+psycopg")  # the one that comes with longvideo
             self.is_sqlite = parsed.get_backend_name() == "sqlite"
-            options: dict[str, Any] = {"connect_args": {"timeout": _BUSY_SECONDS}} if self.is_sqlite else {}
+            options = {"timeout": _BUSY_SECONDS} if self.is_sqlite else _SERVER_OPTIONS
             self._engine = sa.create_engine(
-                parsed, pool_size=8, max_overflow=24, pool_pre_ping=not self.is_sqlite, **options
+                parsed,
+                pool_size=connections,
+                max_overflow=0,
+                pool_pre_ping=not self.is_sqlite,
+                connect_args=options,
             )
         except (exc.ArgumentError, ImportError) as error:
             raise BadSettings(
@@ -422,6 +440,11 @@ _SQLITE_ADVICE = {
 }
 
 
+# What PostgreSQL says when something else than the statement is to blame: a connection, a conflict with another
+# transaction, resources, an operator, the system; or who may enter. 25006: a server that only reads, as a standby does.
+_PASSING_STATES = {"08", "28", "3D", "40", "53", "55", "57", "58"}
+
+
 def _storage_error(error: exc.SQLAlchemyError, place: str) -> LongVideoError | None:
     """Returns what to raise when the storage is to blame, and None for a defect of ours."""
     if isinstance(error, exc.TimeoutError):
@@ -435,6 +458,17 @@ def _storage_error(error: exc.SQLAlchemyError, place: str) -> LongVideoError | N
     for prefix, advice in _SQLITE_ADVICE.items():
         if name.startswith(prefix):
             return StorageUnavailable(f"cannot use the database {place}: {advice}", path=place)
+    if state := getattr(cause, "sqlstate", None):
+        return _server_error(state, cause, place)
     if not name and isinstance(error, exc.OperationalError | exc.InterfaceError):
         return StorageUnavailable(f"cannot use the database {place}: {cause}; check that it runs and can be reached")
+    return None
+
+
+def _server_error(state: str, cause: object, place: str) -> LongVideoError | None:
+    """Returns what to raise for what PostgreSQL said."""
+    if state == "53100":
+        return StorageFull(f"no space left on the server of the database {place}; free some", path=place)
+    if state[:2] in _PASSING_STATES or state == "25006":
+        return StorageUnavailable(f"cannot use the database {place} now: {cause}; check the server's log")
     return None

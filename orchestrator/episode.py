@@ -37,14 +37,14 @@ MAX_UNUSABLE_REPLIES = 3
 def navigate(spec: EpisodeSpec, services: Services, journal: Journal) -> Ending:
     """Carries an episode out, from wherever its journal stands, and returns how it ended.
 
-    Raises `longvideo.errors` for what kept it from being carried out, and what `journal.check` raises.
+    Raises `longvideo.errors` for what kept it from being carried out, and what the journal's checks raise.
     """
     rounds = journal.rounds()
     try:
         episode = Episode(spec, services, journal, rounds)
         episode.open()
         while True:
-            journal.check()
+            journal.check_between_rounds()
             episode.step()
     except Ending as ending:
         return ending

@@ -33,6 +33,10 @@ class DatabaseJournal:
         """Raises Cancelled, LeaseLost or Abandoned when the episode must not go on here. Asks no database."""
         self._lease.check()
 
+    def check_between_rounds(self) -> None:
+        """Raises what `check` raises, also when this process stops and another is to go on. Asks no database."""
+        self._lease.check_between_rounds()
+
     def opening(self) -> list[Message]:
         """Returns the conversation before the first reply, or nothing when it was never complete."""
         return self._database.work.opening(self._held)

@@ -12,13 +12,14 @@ import time
 
 from longvideo.errors import Cancelled, LongVideoError
 from orchestrator.store import LeaseLost, Work
-from orchestrator.store.work import LEASE_SECONDS
 
 logger = logging.getLogger(__name__)
 
-# How soon a cancelled job is noticed, and how often leases are renewed: both in seconds.
+# How soon a cancelled job is noticed, in seconds.
 _LOOK_SECONDS = 0.5
-_RENEW_SECONDS = LEASE_SECONDS / 6
+
+# How many times a lease is renewed before it would end.
+_RENEWALS = 6
 
 
 class Abandoned(Cancelled):
@@ -33,6 +34,7 @@ class Lease:
     def __init__(self, owner: str) -> None:
         self.owner = owner
         self._ended: type[Cancelled] | None = None
+        self._handing_over = False
 
     def end(self, why: type[Cancelled]) -> None:
         """Makes `check` raise from now on. The first reason stays."""
@@ -43,21 +45,36 @@ class Lease:
         if self._ended is not None:
             raise self._ended("the episode must not go on here")
 
+    def hand_over(self) -> None:
+        """Makes the lease end when its worker comes to the end of a round."""
+        self._handing_over = True
+
+    def check_between_rounds(self) -> None:
+        """Raises what `check` raises, and Abandoned after `hand_over`. That is then why the lease ended."""
+        if self._handing_over:
+            self.end(Abandoned)
+        self.check()
+
 
 class Keeper:
-    """Renews and watches the leases of one process. Starts its thread with the first lease; `stop` ends it."""
+    """Renews and watches the leases of one process. Starts its thread with the first lease; `stop` ends it.
+
+    When the process is to stop in good order, `hand_over` comes first.
+    """
 
     def __init__(self, work: Work) -> None:
         self._work = work
         self._leases: dict[str, Lease] = {}
         self._lock = threading.Lock()
+        self._none = threading.Condition(self._lock)
+        self._handing_over = False
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     @property
     def stopping(self) -> bool:
-        """Whether `stop` was called."""
-        return self._stopping.is_set()
+        """Whether `hand_over` or `stop` was called."""
+        return self._handing_over or self._stopping.is_set()
 
     def add(self, lease: Lease) -> None:
         """Keeps a lease that was just acquired."""
@@ -65,7 +82,9 @@ class Keeper:
             self._leases[lease.owner] = lease
             if self.stopping:
                 lease.end(Abandoned)
-            elif self._thread is None:
+            if self._stopping.is_set():
+                return
+            if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
                 self._thread.start()
 
@@ -73,6 +92,16 @@ class Keeper:
         """Keeps a lease no longer."""
         with self._lock:
             self._leases.pop(lease.owner, None)
+            if not self._leases:
+                self._none.notify_all()
+
+    def hand_over(self, seconds: float) -> None:
+        """Lets every episode of this process go on to the end of its round, and waits for that, but not for ever."""
+        with self._lock:
+            self._handing_over = True
+            for lease in self._leases.values():
+                lease.hand_over()
+            self._none.wait_for(lambda: not self._leases, seconds)
 
     def stop(self) -> None:
         """Tells every episode of this process to stop where it stands, and keeps no lease any longer."""
@@ -85,13 +114,14 @@ class Keeper:
 
     def _run(self) -> None:
         renewed = time.monotonic()
-        while not self._stopping.wait(_LOOK_SECONDS):
+        pause = self._work.lease_seconds / _RENEWALS
+        while not self._stopping.wait(min(_LOOK_SECONDS, pause)):
             with self._lock:
                 leases = dict(self._leases)
             if not leases:
                 continue
             try:
-                if time.monotonic() - renewed >= _RENEW_SECONDS:
+                if time.monotonic() - renewed >= pause:
                     self._work.renew(leases)
                     renewed = time.monotonic()
                 self._look(leases)

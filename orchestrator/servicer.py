@@ -32,6 +32,10 @@ class OrchestratorServicer(VideoMethods, TreeMethods, JobMethods, orchestrator_p
         self._watching = Watching(backend.database, min(max_watchers, max(1, backend.settings.rpc_concurrency // 2)))
         self._builds = threading.BoundedSemaphore(MAX_BUILDS)
 
+    def stop_watching(self) -> None:
+        """Ends the streams that follow jobs."""
+        self._watching.stop()
+
 
 def registration(
     servicer: OrchestratorServicer,

@@ -47,6 +47,9 @@ class Journal(Protocol):
     def check(self) -> None:
         """Raises Cancelled when nobody wants the episode any more, or when another worker has it. Cheap."""
 
+    def check_between_rounds(self) -> None:
+        """Raises what `check` raises, and Cancelled also when another worker is to go on from here."""
+
     def opening(self) -> list[Message]:
         """Returns the conversation before the first reply, or nothing when it was never complete."""
 

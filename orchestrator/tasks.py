@@ -51,10 +51,18 @@ class Runner:
     def run(self, nudge: Callable[[int], None]) -> None:
         """Carries out what is due, one episode after the other, until nothing is left that may run now.
 
-        `nudge` wakes so many other workers: whoever finds something to do passes the word on.
+        `nudge` wakes so many other workers: whoever finds something to do passes the word on, and so does whoever stops
+        before everything is done.
         """
+        try:
+            self._work_off(nudge)
+        finally:
+            if self.stopping:
+                nudge(1)
+
+    def _work_off(self, nudge: Callable[[int], None]) -> None:
         alone = True
-        while not self._keeper.stopping:
+        while not self.stopping:
             lease = Lease(secrets.token_hex(12))
             try:
                 self._reclaim_now_and_then()
@@ -101,6 +109,19 @@ class Runner:
         due = self.database.work.due(_SWEEP_LIMIT)
         nudge(due)
         return due
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no episode is taken up any more."""
+        return self._keeper.stopping
+
+    def hand_over(self, seconds: float) -> None:
+        """Gives every running episode back when it has finished its round, or after `seconds` wherever it stands.
+
+        Returns then. No other starts any more.
+        """
+        self._keeper.hand_over(seconds)
+        self._keeper.stop()
 
     def abandon(self) -> None:
         """Makes every running episode stop where it stands, with its lease given back. No other starts any more."""

@@ -19,7 +19,9 @@ from orchestrator.tokens import Authenticator
 
 def open_database(settings: Settings) -> Database:
     """Opens the database that the settings name. Raises what `Database` raises."""
-    return Database(_database_url(settings))
+    return Database(
+        _database_url(settings), lease_seconds=settings.lease_seconds, connections=settings.database_connections
+    )
 
 
 def migrate_database(settings: Settings) -> tuple[str, str]:

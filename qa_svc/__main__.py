@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import sys
 
-from longvideo import ports, process, rpc, settings
+from longvideo import ports, process, rpc
 from longvideo.clips import Library
 from longvideo.inference import ModelClient
 from longvideo.prompts import load_pack
+from longvideo.settings import Settings
 from longvideo.storage import open_store
 from longvideo.video.sandbox import Sandbox
 from qa_svc.answer import Answerer
 from qa_svc.servicer import VideoQAServicer, registration
 
 
-def start() -> rpc.Server:
+def start(configured: Settings) -> rpc.Server:
     """Starts the service as the settings say."""
-    configured = settings.load()
     store = open_store(configured.data_dir, configured.object_store, configured.s3_keys())
     models = ModelClient("qa", configured.endpoints)
     answerer = Answerer(

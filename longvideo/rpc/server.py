@@ -21,15 +21,17 @@ Service = tuple[str, Callable[[Any, grpc.Server], None], Any]
 
 @dataclass
 class Server:
-    """A running gRPC server."""
+    """A running gRPC server. `on_stop` is called when it begins to stop, to end calls that have no end of their own."""
 
     address: str
     _server: grpc.Server
     _health: Health
+    on_stop: Callable[[], None] = lambda: None
 
     def stop(self, grace: float = 0.5) -> None:
         """Takes no new calls, and gives those in flight `grace` seconds before they are cancelled."""
         self._health.stop()
+        self.on_stop()
         self._server.stop(grace).wait()
 
     def wait(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import grpc
 
-from longvideo.errors import DeadlineExceeded, ResourceExhausted
+from longvideo.errors import DeadlineExceeded, ResourceExhausted, Unavailable
 from longvideo.resources import JobName
 from longvideo.rpc import HOP_SECONDS
 from longvideo.v1 import orchestrator_pb2 as pb
@@ -30,11 +30,16 @@ class Watching:
         self._database = database
         self._max_watchers = max_watchers
         self._free = threading.BoundedSemaphore(max_watchers)
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Ends every stream soon: a job may take longer than a server that is to stop can wait."""
+        self._stopping = True
 
     def watch(self, name: JobName, position: int, context: grpc.ServicerContext) -> Iterator[pb.JobEvent]:
         """Yields a job's events after a position until the job has ended or the caller has gone.
 
-        Raises NotFound, DeadlineExceeded, and ResourceExhausted when too many are watching.
+        Raises NotFound, DeadlineExceeded, ResourceExhausted when too many are watching, and Unavailable after `stop`.
         """
         if not self._free.acquire(blocking=False):
             raise ResourceExhausted(
@@ -51,6 +56,10 @@ class Watching:
         pause = _FIRST_PAUSE
         with self._database.bell.listen(name.job_id) as listener:
             while context.is_active():
+                if self._stopping:
+                    raise Unavailable(
+                        "the server is stopping; watch again from the last position seen", reason="SERVER_STOPPING"
+                    )
                 last, ended = self._database.jobs.position(name)
                 if last > position:
                     pause = _FIRST_PAUSE

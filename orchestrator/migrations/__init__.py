@@ -70,6 +70,7 @@ def migrate(engine: Engine, target: str = "") -> tuple[str, str]:
         return current, current
     with _alembic, engine.schema_change() as connection:
         if connection.dialect.name == "postgresql":
+            connection.execute(sa.text("SET LOCAL lock_timeout = 0"))  # the other may take its time
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
         before = _revision(connection)
         _refuse_newer(engine, before)

@@ -29,19 +29,19 @@ __all__ = ["Bell", "Calls", "Database", "Jobs", "LeaseLost", "Retention", "Tenan
 class Database:
     """The database, by what is in it. Threads may share it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, lease_seconds: float = 60.0, connections: int = 20) -> None:
         """Opens the database at a SQLAlchemy URL. Makes the tables of a SQLite file, or brings them up to date.
 
         Raises BadSettings for another URL, StorageUnavailable and StorageFull when the database cannot be used, and
         FailedPrecondition when a newer longvideo has written it, or when the database of a server is not up to date.
         """
-        self.engine = Engine(url)
+        self.engine = Engine(url, connections)
         (migrations.migrate if self.engine.is_sqlite else migrations.check)(self.engine)
         self.bell = Bell()
         self.tenants = Tenants(self.engine)
         self.videos = Videos(self.engine)
         self.jobs = Jobs(self.engine, self.bell)
-        self.work = Work(self.engine, self.bell)
+        self.work = Work(self.engine, self.bell, lease_seconds)
         self.calls = Calls(self.engine)
         self.retention = Retention(self.engine)
 

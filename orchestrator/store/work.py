@@ -27,9 +27,6 @@ from orchestrator.store.bell import Bell
 from orchestrator.store.jobs import looks, opened, rounds_of
 from orchestrator.transcript import Message, Round
 
-# A worker that is alive renews its leases several times in this time.
-LEASE_SECONDS = 60.0
-
 # How long it may take until a tenant is passed over whose models' time of the day is spent.
 _SPENT_SECONDS = 5.0
 
@@ -84,14 +81,18 @@ class End:
 
 
 class Work:
-    """The episodes. Raises StorageUnavailable and StorageFull everywhere."""
+    """The episodes. Raises StorageUnavailable and StorageFull everywhere.
 
-    def __init__(self, engine: Engine, bell: Bell) -> None:
+    A lease lasts `lease_seconds`; a worker that is alive renews it several times in that time.
+    """
+
+    def __init__(self, engine: Engine, bell: Bell, lease_seconds: float) -> None:
         self._engine = engine
         self._bell = bell
+        self.lease_seconds = lease_seconds
         self._spent: tuple[float, Collection[str]] = (0.0, ())
 
-    def take(self, owner: str, seconds: float = LEASE_SECONDS) -> Taken | None:
+    def take(self, owner: str, seconds: float | None = None) -> Taken | None:
         """Takes the episode up that is due most; returns None when none is due that may run now.
 
         An episode of a cancelled job can be taken up too, so that its taker ends it.
@@ -101,7 +102,7 @@ class Work:
         values = {
             "state": "running",
             "lease_owner": owner,
-            "lease_until": now + seconds,
+            "lease_until": now + (self.lease_seconds if seconds is None else seconds),
             "start_time": sa.func.coalesce(EpisodeRow.start_time, now),
         }
         with self._engine.write() as session:
@@ -179,13 +180,13 @@ class Work:
             self._bell.ring(job_id)
         return len(told)
 
-    def renew(self, owners: Collection[str], seconds: float = LEASE_SECONDS) -> None:
-        """Makes leases last `seconds` from now."""
+    def renew(self, owners: Collection[str]) -> None:
+        """Makes leases last as if they were acquired now."""
         with self._engine.write() as session:
             session.execute(
                 sa.update(EpisodeRow)
                 .where(EpisodeRow.lease_owner.in_(owners))
-                .values(lease_until=time.time() + seconds)
+                .values(lease_until=time.time() + self.lease_seconds)
                 .execution_options(synchronize_session=False)
             )
 
@@ -278,7 +279,7 @@ class Work:
         Raises LeaseLost, and then has changed nothing.
         """
         with self._engine.write() as session:
-            changes: dict[str, Any] = {"lease_until": time.time() + LEASE_SECONDS}
+            changes: dict[str, Any] = {"lease_until": time.time() + self.lease_seconds}
             if step is not None and step.finished:
                 changes |= {"round_count": step.number, "wait_count": 0, "wait_start": None}
             self._fenced(session, held, **changes)

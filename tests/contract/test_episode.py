@@ -53,6 +53,9 @@ class MemoryJournal:
         if self.stop:
             raise self.stop
 
+    def check_between_rounds(self) -> None:
+        self.check()
+
     def opening(self) -> list[Message]:
         return self.first
 

@@ -1,0 +1,136 @@
+"""The orchestrator's workers and its clock as processes of their own, run by Celery's commands.
+
+`celery -A orchestrator.celery_app worker` carries episodes out on threads, `… beat` sends the sweeps. When a worker is
+told to stop, by SIGTERM or SIGINT, it takes nothing up any more; its episodes go on to the end of their round, for
+`grace_seconds` at most, and then another worker has them at once. A second signal stops it where it stands.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, NoReturn
+
+import celery
+from celery import beat
+from celery.apps.beat import Beat
+from celery.apps.worker import Worker
+from celery.worker import state
+
+from longvideo.errors import BadSettings, LongVideoError
+from longvideo.settings import Settings, load
+from orchestrator.celery_app import BROKER_WAIT, Pool, has_room, is_in_memory, listen, make_app
+from orchestrator.tasks import Runner
+from orchestrator.wiring import make_runner, open_database
+
+_state: Any = state
+
+
+def make_cluster_app() -> celery.Celery:
+    """Returns the app that Celery's commands run, as the settings say. Ends the process when they are wrong."""
+    try:
+        configured = load()
+    except BadSettings as error:
+        _refuse(error.message)
+    process = _Process(configured)
+    app: Any = process.app  # whose type stubs let nobody change what its commands run
+    app.Worker = functools.partial(ClusterWorker, process)
+    app.Beat = functools.partial(ClusterBeat, process)
+    app.conf.beat_scheduler = "orchestrator.cluster:Scheduler"
+    return process.app
+
+
+class _Process:
+    """What this process is made of."""
+
+    def __init__(self, configured: Settings) -> None:
+        self.settings = configured
+        self.runner = functools.cache(self._make_runner)
+        # Nobody gets an episode back from here before this process can no longer take it up again.
+        self.deaf = threading.Event()
+        self.app = make_app(configured, self.runner, self._wrap)
+
+    def require_broker(self) -> None:
+        """Ends the process when the broker is the one that no other process can reach."""
+        if is_in_memory(self.settings):
+            _refuse(
+                "broker_url is memory://, which no other process can reach; set LONGVIDEO_BROKER_URL to "
+                "redis://host:6379/0 here and for `python -m orchestrator`"
+            )
+
+    def _make_runner(self) -> Runner:
+        return make_runner(self.settings, open_database(self.settings))
+
+    def _wrap(self, nudge: Callable[[int], None]) -> Callable[[int], None]:
+        def nudge_others(workers: int) -> None:
+            if self.runner().stopping:
+                self.deaf.wait(BROKER_WAIT * 4)
+            nudge(workers)
+
+        return nudge_others
+
+
+class ClusterWorker(Worker):
+    """What `celery worker` runs."""
+
+    def __init__(self, process: _Process, **options: Any) -> None:
+        process.require_broker()
+        try:
+            self._runner = process.runner()
+        except LongVideoError as error:
+            _refuse(error.message)
+        self._deaf, self._grace = process.deaf, process.settings.grace_seconds
+        self._stopping = threading.Event()
+        ours = {"pool_cls": Pool, "use_eventloop": False}
+        quiet = dict.fromkeys(("without_gossip", "without_mingle", "without_heartbeat"), True)
+        super().__init__(app=process.app, **(options | ours | quiet))
+        self.consumer: Any
+        self.consumer.loop = self._loop
+
+    def install_platform_tweaks(self, worker: Any) -> None:  # noqa: ARG002  # Celery's name and shape
+        """Says what signals do."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._tell)
+
+    def _tell(self, number: int, _frame: FrameType | None) -> None:
+        if self._stopping.is_set():
+            os._exit(128 + number)
+        self._stopping.set()
+        _state.should_stop = 0  # what Celery looks at while it waits for a broker
+        threading.Thread(target=self._hand_over, name="handing over", daemon=True).start()
+
+    def _hand_over(self) -> None:
+        self._runner.hand_over(self._grace)
+
+    def _loop(self, consumer: Any, connection: Any, task_consumer: Any, *others: Any) -> NoReturn:
+        try:
+            listen(self._stopping, consumer, connection, task_consumer, *others)
+        finally:
+            if self._stopping.is_set():
+                self._deaf.set()
+
+
+class Scheduler(beat.Scheduler):
+    """Celery's clock, which keeps its times in memory, and sends nothing while nobody reads what it has sent."""
+
+    def apply_async(self, entry: Any, *args: Any, **options: Any) -> Any:
+        """Sends the message of an entry, if there is room for it."""
+        return super().apply_async(entry, *args, **options) if has_room(self.app, self.connection) else None
+
+
+class ClusterBeat(Beat):
+    """What `celery beat` runs."""
+
+    def __init__(self, process: _Process, **options: Any) -> None:
+        process.require_broker()
+        super().__init__(app=process.app, **options)
+
+
+def _refuse(message: str) -> NoReturn:
+    print(f"orchestrator: {message}", file=sys.stderr)
+    raise SystemExit(2)
