@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy import exc
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from longvideo.errors import BadSettings, LongVideoError, StorageFull, StorageUnavailable
@@ -332,6 +333,8 @@ class Engine:
         self._writer: contextlib.AbstractContextManager[Any] = (
             threading.Lock() if self.is_sqlite else contextlib.nullcontext()
         )
+        self._insert: Any = (sqlite if self.is_sqlite else postgresql).insert
+        self._inserts: dict[type[Base], Any] = {}
         if self.is_sqlite:
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
             sa.event.listen(self._engine, "begin", _begin_sqlite)
@@ -358,15 +361,17 @@ class Engine:
         ):
             yield session
 
+    @contextlib.contextmanager
+    def change(self) -> Iterator[sa.Connection]:
+        """Gives a connection like the session of `write`, for those who need no mapper."""
+        with self._writer, self._explained(), self._writing.begin() as connection:
+            yield connection
+
     def insert_once(self, table: type[Base]) -> Any:
         """Returns an INSERT that leaves a row that is already there as it is."""
-        if self.is_sqlite:
-            from sqlalchemy.dialects import sqlite  # noqa: PLC0415  # only the dialect in use is loaded
-
-            return sqlite.insert(table).on_conflict_do_nothing()
-        from sqlalchemy.dialects import postgresql  # noqa: PLC0415
-
-        return postgresql.insert(table).on_conflict_do_nothing()
+        if table not in self._inserts:
+            self._inserts[table] = self._insert(table.__table__).on_conflict_do_nothing()
+        return self._inserts[table]
 
     @contextlib.contextmanager
     def schema_change(self) -> Iterator[sa.Connection]:

@@ -10,7 +10,7 @@ from orchestrator.leases import Lease
 from orchestrator.messages import EpisodeWriter, clean
 from orchestrator.store import Database
 from orchestrator.store.calls import Place
-from orchestrator.store.work import Held
+from orchestrator.store.checkpoints import Held
 from orchestrator.tools import Captioned
 from orchestrator.transcript import Message, Round
 
@@ -18,16 +18,20 @@ from orchestrator.transcript import Message, Round
 class DatabaseJournal:
     """Implements `orchestrator.spec.Journal` for an episode whose lease is held."""
 
-    def __init__(self, database: Database, held: Held, lease: Lease, writer: EpisodeWriter) -> None:
+    def __init__(
+        self, database: Database, held: Held, lease: Lease, writer: EpisodeWriter, *, is_new: bool = False
+    ) -> None:
+        """Makes the journal. Of an episode that `is_new`, nothing was recorded yet, and nothing is looked for."""
         self._database = database
         self._held = held
         self._lease = lease
         self._writer = writer
-        self._opened: set[tuple[int, ...]] | None = None
+        self._is_new = is_new
+        self._opened: set[tuple[int, ...]] | None = set() if is_new else None
 
     def rounds(self) -> list[Round]:
         """Returns the finished rounds, and after them perhaps one that was decided but not finished."""
-        return self._database.work.rounds(self._held)
+        return [] if self._is_new else self._database.work.rounds(self._held)
 
     def check(self) -> None:
         """Raises Cancelled, LeaseLost or Abandoned when the episode must not go on here. Asks no database."""
@@ -39,7 +43,7 @@ class DatabaseJournal:
 
     def opening(self) -> list[Message]:
         """Returns the conversation before the first reply, or nothing when it was never complete."""
-        return self._database.work.opening(self._held)
+        return [] if self._is_new else self._database.work.opening(self._held)
 
     def began(self, opening: list[Message]) -> None:
         """Records the conversation before the first reply."""

@@ -131,7 +131,7 @@ class Runner:
         """Returns how the episode ended, or None when it has not."""
         if taken.job.state == "cancelled":
             return _CANCELLED
-        journal = DatabaseJournal(self.database, taken.held, lease, taken.writer)
+        journal = DatabaseJournal(self.database, taken.held, lease, taken.writer, is_new=taken.is_new)
         try:
             return _ended(navigate(spec_of(taken), self._services, journal))
         except Cancelled as error:

@@ -33,6 +33,8 @@ def measure(stack: Stack, seconds: float) -> list[str]:
 
 
 def _row(name: str, taken: list[float], seconds: float) -> str:
+    if not taken:
+        return f"{name:12} {'none':>8}"
     return f"{name:12} {len(taken) / seconds:8.0f} {1000 * statistics.median(taken):10.1f} {1000 * p95(taken):8.1f}"
 
 

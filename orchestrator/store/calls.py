@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -39,7 +38,7 @@ class Sum(NamedTuple):
 
 def record(
     engine: Engine,
-    session: Session,
+    session: Session | sa.Connection,
     calls: Sequence[Call],
     tenant: str,
     *,
@@ -54,11 +53,8 @@ def record(
             "episode": place and place.episode,
             "round": number,
         }
-        rows = [
-            {**dataclasses.asdict(call), **where, "model": clean(call.model), "detail": clean(call.detail)}
-            for call in calls
-        ]
-        session.execute(engine.insert_once(CallRow), rows)
+        rows = [{**vars(call), **where, "model": clean(call.model), "detail": clean(call.detail)} for call in calls]
+        session.execute(engine.insert_once(CallRow), rows if len(rows) > 1 else rows[0])
 
 
 class Calls:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -14,22 +14,24 @@ from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator.db import EventRow, JobRow
 from orchestrator.messages import timestamp
 
+_JOBS, _EVENTS = cast(sa.Table, JobRow.__table__), cast(sa.Table, EventRow.__table__)
+_MOVE_ON = (
+    sa.update(_JOBS)
+    .where(_JOBS.c.id == sa.bindparam("of_job"))
+    .values(last_position=_JOBS.c.last_position + sa.bindparam("count"))
+    .returning(_JOBS.c.last_position)
+)
+_INSERT = sa.insert(_EVENTS)
 
-def append(session: Session, job_id: str, events: Sequence[pb.JobEvent], **changes: Any) -> None:
+
+def append(session: Session | sa.Connection, job_id: str, events: Sequence[pb.JobEvent], **changes: Any) -> None:
     """Adds events to a job, and makes `changes` to its row in the same statement.
 
     That statement locks the row until the transaction ends, so positions become visible in their order. A transaction
     that also changes an episode does so before: with one order everywhere, no two wait for each other.
     """
-    last = session.scalar(
-        sa.update(JobRow)
-        .where(JobRow.id == job_id)
-        .values(last_position=JobRow.last_position + len(events), **changes)
-        .returning(JobRow.last_position)
-        .execution_options(synchronize_session=False)
-    )
-    if not events:
-        return
+    statement = _MOVE_ON.values(changes) if changes else _MOVE_ON
+    last = session.scalar(statement, {"of_job": job_id, "count": len(events)})
     now, rows = timestamp(time.time()), []
     for position, event in enumerate(events, start=(last or 0) - len(events) + 1):
         event.position = position
@@ -43,4 +45,5 @@ def append(session: Session, job_id: str, events: Sequence[pb.JobEvent], **chang
                 "payload": event.SerializeToString(),
             }
         )
-    session.execute(sa.insert(EventRow), rows)
+    if rows:
+        session.execute(_INSERT, rows if len(rows) > 1 else rows[0])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, undefer
@@ -19,11 +19,12 @@ from longvideo.resources import EpisodeName
 from longvideo.usage import Call
 from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator import messages
-from orchestrator.db import IS_PENDING, IS_RUNNING, Engine, EpisodeRow, JobRow, RoundRow, VideoRow
+from orchestrator.db import IS_PENDING, IS_RUNNING, Engine, EpisodeRow, JobRow, VideoRow
 from orchestrator.messages import EpisodeWriter
 from orchestrator.store import calls as model_calls
-from orchestrator.store import events, limits, scheduling
+from orchestrator.store import checkpoints, events, limits, scheduling
 from orchestrator.store.bell import Bell
+from orchestrator.store.checkpoints import Held
 from orchestrator.store.jobs import looks, opened, rounds_of
 from orchestrator.transcript import Message, Round
 
@@ -42,29 +43,21 @@ class LeaseLost(Cancelled):
     default_reason = "LEASE_LOST"
 
 
-class Held(NamedTuple):
-    """An episode whose lease one worker holds. `owner` is unique to this time that it was taken up."""
-
-    job_id: str
-    number: int
-    owner: str
-    tenant: str
-
-    @property
-    def name(self) -> EpisodeName:
-        """The episode's name."""
-        return EpisodeName(self.job_id, str(self.number))
-
-
 @dataclass(frozen=True)
 class Taken:
-    """An episode that was just taken up, and what its rows say."""
+    """An episode that was taken up at `taken_time`, and what its rows say."""
 
     held: Held
+    taken_time: float
     episode: EpisodeRow
     job: JobRow
     video: VideoRow
     writer: EpisodeWriter
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nobody has worked on it before."""
+        return self.episode.start_time == self.taken_time
 
 
 @dataclass(frozen=True)
@@ -124,7 +117,7 @@ class Work:
                 running = sa.case((JobRow.state == "pending", "running"), else_=JobRow.state)
                 events.append(session, job.id, told, state=running, waiting="")
         self._bell.ring(job.id)
-        return Taken(held, episode, job, video, EpisodeWriter(video, video.timeline, job.tree_width))
+        return Taken(held, now, episode, job, video, EpisodeWriter(video, video.timeline, job.tree_width))
 
     def _spent_tenants(self, now: float) -> Collection[str]:
         """Returns the tenants whose models' time of the day is spent, as of a few seconds ago."""
@@ -278,16 +271,16 @@ class Work:
 
         Raises LeaseLost, and then has changed nothing.
         """
-        with self._engine.write() as session:
-            changes: dict[str, Any] = {"lease_until": time.time() + self.lease_seconds}
-            if step is not None and step.finished:
-                changes |= {"round_count": step.number, "wait_count": 0, "wait_start": None}
-            self._fenced(session, held, **changes)
+        finished = step.number if step is not None and step.finished else None
+        with self._engine.change() as connection:
+            until = time.time() + self.lease_seconds
+            if not checkpoints.hold(connection, held, until, finished):
+                raise _lost(held)
             if step is not None:
-                _put_round(session, held, step)
+                checkpoints.put_round(connection, held, step)
             place = model_calls.Place(held.job_id, held.number)
-            model_calls.record(self._engine, session, calls, held.tenant, place=place, number=number or None)
-            events.append(session, held.job_id, [event])
+            model_calls.record(self._engine, connection, calls, held.tenant, place=place, number=number or None)
+            events.append(connection, held.job_id, [event])
         self._bell.ring(held.job_id)
 
     def end(self, held: Held, writer: EpisodeWriter, end: End) -> None:
@@ -337,8 +330,12 @@ class Work:
             .returning(EpisodeRow)
         ).one_or_none()
         if row is None and not quiet:
-            raise LeaseLost(f"another worker has {held.name}, or it has ended")
+            raise _lost(held)
         return row
+
+
+def _lost(held: Held) -> LeaseLost:
+    return LeaseLost(f"another worker has {held.name}, or it has ended")
 
 
 def _is(held: Held) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
@@ -363,20 +360,6 @@ def _tell(session: Session, tenant: str, reason: str) -> list[str]:
             events.append(session, job_id, [event], waiting=reason)
             told.append(job_id)
     return told
-
-
-def _put_round(session: Session, held: Held, step: Round) -> None:
-    values = messages.round_values(step)
-    if step.finished:
-        changed = session.execute(
-            sa.update(RoundRow)
-            .where(RoundRow.job_id == held.job_id, RoundRow.episode == held.number, RoundRow.number == step.number)
-            .values(**values)
-            .execution_options(synchronize_session=False)
-        )
-        if _count(changed):
-            return
-    session.execute(sa.insert(RoundRow).values(job_id=held.job_id, episode=held.number, **values))
 
 
 def _count(result: sa.Result[Any]) -> int:

@@ -919,19 +919,39 @@ class DatabaseSuite:
         assert view.rounds[0].thought == "?"
 
     def test_statements_per_round(self, database: Database) -> None:
-        """A round takes at most ten statements, in two transactions."""
+        """A round is ten statements in two transactions, each sent once and each on one row."""
         book = journal(database, take(database, submit(database)))
         statements: list[str] = []
 
         def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-            statements.append(statement.split(maxsplit=1)[0])
+            statements.append(" ".join(statement.split()[:3]))
 
         sa.event.listen(database.engine.sqlalchemy, "before_cursor_execute", count)
+        sa.event.listen(database.engine.sqlalchemy, "commit", lambda _: statements.append("COMMIT"))
         book.check()
         book.decided(decided(1), [call()])
         book.finished(finished(decided(1)), [call()])
-        assert len([each for each in statements if each != "BEGIN"]) <= 10
-        assert statements.count("BEGIN") <= 2
+        sent = [each.replace(" SET", "") for each in statements if not each.startswith("BEGIN")]
+        told = ["INSERT INTO model_calls", "UPDATE jobs", "INSERT INTO events", "COMMIT"]
+        assert sent == ["UPDATE episodes", "INSERT INTO rounds", *told, "UPDATE episodes", "UPDATE rounds", *told]
+
+    def test_new_episode_reads_nothing(self, database: Database) -> None:
+        """Of an episode that nobody had before, its journal asks the database nothing; of another it does."""
+        job = submit(database)
+        taken = take(database, job)
+        assert taken.is_new
+        statements: list[str] = []
+        listener = (database.engine.sqlalchemy, "before_cursor_execute", lambda *sent: statements.append(sent[2]))
+        sa.event.listen(*listener)
+        book = DatabaseJournal(database, taken.held, Lease("w"), taken.writer, is_new=taken.is_new)
+        assert (book.rounds(), book.opening(), statements) == ([], [], [])
+        book.began([{"role": "user", "content": "Look."}])
+        book.decided(decided(1), ())
+        database.work.release(taken.held)
+        again = take(database, job, owner="w2")
+        assert not again.is_new
+        book = DatabaseJournal(database, again.held, Lease("w2"), again.writer, is_new=again.is_new)
+        assert (len(book.rounds()), len(book.opening())) == (1, 1)
 
     # Model calls
 
