@@ -24,8 +24,9 @@ from typing import Any, TypeVar
 import httpcore2
 import httpx2
 
-SLICE = 0.2
-"""Seconds between two looks at the watch: short enough for a person at Ctrl-C, long enough to cost nothing."""
+SLICE, LONGEST_SLICE = 0.2, 1.0
+"""Seconds between two looks at the watch: short enough at first for a person at Ctrl-C, longer for a wait that lasts,
+because hundreds of threads that all look five times a second take a good part of a processor."""
 
 KEEP_ALIVE = 4.0
 """Seconds that an idle connection is kept. uvicorn, which vLLM runs on, closes one after 5: we must be first."""
@@ -57,6 +58,14 @@ class UnreadableAnswer(Exception):
     """The answer's body is longer than allowed, or compressed though nobody asked for that."""
 
 
+def patience() -> Iterator[float]:
+    """Yields how many seconds to wait before looking again whether to go on: more and more, up to LONGEST_SLICE."""
+    pause = SLICE
+    while True:
+        yield pause
+        pause = min(1.5 * pause, LONGEST_SLICE)
+
+
 class Watch:
     """Says whether to go on waiting: until `deadline` (of `time.monotonic`), and while `stopped()` is false."""
 
@@ -73,14 +82,14 @@ class Watch:
         """Returns a watch for a part of the work: the same, but ending at `deadline` if that is earlier."""
         return Watch(min(self.deadline, deadline), self._stopped)
 
-    def slice(self) -> float:
-        """Returns how long to wait before asking again, in seconds. Raises Stopped or OutOfTime."""
+    def slice(self, longest: float = SLICE) -> float:
+        """Returns how long to wait before asking again, at most `longest` seconds. Raises Stopped or OutOfTime."""
         if self._stopped is not None and self._stopped():
             raise Stopped
         remaining = self.remaining
         if remaining <= 0:
             raise OutOfTime
-        return min(SLICE, remaining)
+        return min(longest, remaining)
 
     def sleep(self, seconds: float) -> None:
         """Waits. Raises Stopped or OutOfTime as soon as the watch says so."""
@@ -103,9 +112,9 @@ def watched(watch: Watch) -> Iterator[None]:
         _current.reset(token)
 
 
-def _slice() -> float:
+def _slice(longest: float = SLICE) -> float:
     watch = _current.get(None)
-    return SLICE if watch is None else watch.slice()
+    return longest if watch is None else watch.slice(longest)
 
 
 class _Stream(httpcore2.NetworkStream):
@@ -120,8 +129,9 @@ class _Stream(httpcore2.NetworkStream):
         self._retired = True
 
     def _patiently(self, operation: Callable[[], _Result], failure: type[Exception]) -> _Result:
+        pauses = patience()
         while True:
-            self._sock.settimeout(_slice())
+            self._sock.settimeout(_slice(next(pauses)))
             try:
                 return operation()
             except TimeoutError:

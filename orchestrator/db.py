@@ -7,6 +7,7 @@ lower-case names of the wire's enums. The queries are in `orchestrator.store`; n
 from __future__ import annotations
 
 import contextlib
+import select
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -318,7 +319,7 @@ class Engine:
                 parsed,
                 pool_size=connections,
                 max_overflow=0,
-                pool_pre_ping=not self.is_sqlite,
+                pool_use_lifo=True,
                 connect_args=options,
             )
         except (exc.ArgumentError, ImportError) as error:
@@ -338,6 +339,8 @@ class Engine:
         if self.is_sqlite:
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
             sa.event.listen(self._engine, "begin", _begin_sqlite)
+        else:
+            sa.event.listen(self._engine, "checkout", _check_out)
 
     @property
     def sqlalchemy(self) -> sa.Engine:
@@ -415,6 +418,15 @@ def _shown(url: str) -> str:
     """Returns a URL without its password, as far as it can be told."""
     head, at, tail = url.rpartition("@")
     return head.split("://")[0] + "://…@" + tail if at else url
+
+
+def _check_out(connection: Any, _record: Any, _proxy: Any) -> None:
+    # An idle connection that can be read was closed by its server. To ask the server takes three round trips.
+    poll = select.poll()
+    if not connection.closed:
+        poll.register(connection.fileno(), select.POLLIN)
+    if connection.closed or poll.poll(0):
+        raise exc.InvalidatePoolError("the server has closed the connection")
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -11,15 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from longvideo import errors, rpc, usage
+from longvideo import errors, rpc, transport, usage
 from longvideo.segments import Segment
 from longvideo.v1 import caption_pb2, types_pb2, video_qa_pb2
 from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
 from longvideo.v1.video_qa_pb2_grpc import VideoQAServiceStub
 from orchestrator.transcript import CaptionText
-
-# How often a call that is under way is interrupted to ask whether it is still wanted.
-_CHECK_SECONDS = 0.25
 
 
 class Checker(Protocol):
@@ -146,9 +143,10 @@ class Tools:
         return call
 
     def _result(self, done: queue.SimpleQueue[Any]) -> Any:
+        pauses = transport.patience()
         while True:
             try:
-                return done.get(timeout=_CHECK_SECONDS).result()
+                return done.get(timeout=next(pauses)).result()
             except queue.Empty:
                 self._checker.check()
             except errors.Cancelled:

@@ -66,8 +66,7 @@ def measure(stack: Stack, concurrent: int, scale: float, lengths: float) -> Resu
     """Submits episodes until the system is full, and for `lengths` of an episode more; measures in that time."""
     length = script.expected_seconds(scale)
     stub = OrchestratorServiceStub(channel(stack.api))
-    for _ in stub.WatchJob(pb.WatchJobRequest(name=submit(stub).name), timeout=120):
-        pass  # the worker has started
+    next(stub.WatchJob(pb.WatchJobRequest(name=submit(stub).name), timeout=120))  # the worker has started
     began = time.time()
     full, over = began + 1.1 * length, began + (1.1 + lengths) * length
     gap, number = length / concurrent * _QUESTIONS, 0
@@ -143,5 +142,5 @@ def _model_seconds(connection: sa.Connection, served: dict[str, float]) -> dict[
         if row.round is None:
             opening[place] = max(opening[place], row.seconds)
         else:
-            then[place] += served[row.id] if row.role == "reason" else row.seconds
+            then[place] += served.get(row.id, row.seconds)
     return {place: opening[place] + then[place] for place in then}

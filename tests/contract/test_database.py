@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from tests.contract.database import (
     take,
     test_lease_says_why_it_ended,
 )
+from tests.parts import Postgres
 
 __all__ = ["test_lease_says_why_it_ended"]
 
@@ -67,6 +69,17 @@ class TestPostgres(DatabaseSuite):
         yield open_one
         for database in opened:
             database.close()
+
+    def test_connections_of_a_server_that_was_restarted(self, postgres: Postgres, databases: Databases) -> None:
+        """Connections that the server closed while they were idle are replaced before anybody uses them."""
+        database = databases()
+        add_video(database)
+        job = submit(database)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: database.jobs.view(job), range(16)))
+        postgres.restart()
+        for _ in range(4):
+            assert database.jobs.view(job).job.id == job.job_id
 
 
 def test_what_is_no_database(tmp_path: Path) -> None:
