@@ -11,19 +11,17 @@ Every method raises the errors of `longvideo.errors` that the orchestrator raise
 
 from __future__ import annotations
 
-import contextlib
-import errno
+import functools
 import hashlib
-import os
-import secrets
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from typing import TypeVar
 
 import grpc
 
+from client import uploads
 from longvideo import errors
 from longvideo.resources import VideoName
 from longvideo.v1 import orchestrator_pb2 as pb
@@ -42,7 +40,7 @@ WATCH_SECONDS = 24 * 3600.0
 PATIENCE_SECONDS = 30.0
 
 _CHUNK = 8 * 1024 * 1024
-_NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS}
+_Answer = TypeVar("_Answer")
 
 
 def _unseen(_what: str, _done: float, _total: float) -> None:
@@ -77,21 +75,37 @@ class Client:
         return video
 
     def _upload(self, path: Path, digest: str, progress: Progress) -> types_pb2.Video:
-        request = pb.CreateVideoRequest(sha256=digest, size_bytes=path.stat().st_size, display_name=_shown_name(path))
-        created = self._stub.CreateVideo(request, timeout=CALL_SECONDS)
+        status = path.stat()
+        request = pb.CreateVideoRequest(sha256=digest, size_bytes=status.st_size, display_name=_shown_name(path))
+
+        def create() -> pb.CreateVideoResponse:
+            return _answered(lambda: self._stub.CreateVideo(request, timeout=CALL_SECONDS), _unseen)
+
+        created = create()
         if created.video.state == types_pb2.Video.STATE_READY:
             return created.video
-        if created.upload_uri:
+        if created.upload_uri or created.parts:
+            from longvideo import settings  # noqa: PLC0415  # pydantic: not needed for a file that is known
+
             progress("upload", 0, 0)
-            put_file(created.upload_uri, path)
-        progress("index", 0, 0)
+            sent = functools.partial(progress, "upload")
+            uploads.send(path, created, create, sent, settings.load().tls_ca)
+        complete = pb.CompleteVideoRequest(name=created.video.name)
         try:
-            return self._stub.CompleteVideo(pb.CompleteVideoRequest(name=created.video.name), timeout=INDEX_SECONDS)
-        except errors.BadMedia as error:
-            # The server knows the file by the name that it has in the storage.
-            said = error.message.removeprefix("source ")
-            message = error.message if said == error.message else f"{path.name} {said}"
-            raise errors.BadMedia(message, reason=error.reason, **error.metadata) from None
+            return _answered(lambda: self._stub.CompleteVideo(complete, timeout=INDEX_SECONDS), progress)
+        except errors.UploadChanged:
+            now = path.stat()
+            if (now.st_size, now.st_mtime_ns) == (status.st_size, status.st_mtime_ns):
+                raise
+            raise uploads.changed(path) from None
+
+    def register_video(self, uri: str, name: str = "", progress: Progress = _unseen) -> types_pb2.Video:
+        """Makes an object of the server's own storage, `s3://bucket/key`, known; returns the video, ready.
+
+        Raises InvalidArgument, BadMedia, NotFound and FailedPrecondition.
+        """
+        request = pb.RegisterVideoRequest(source_uri=uri, display_name=name[:255])
+        return _answered(lambda: self._stub.RegisterVideo(request, timeout=INDEX_SECONDS), progress)
 
     def add_subtitles(self, video: str, content: bytes, name: str = "") -> types_pb2.Subtitles:
         """Stores the bytes of a subtitle file and makes them the video's default. Raises BadSubtitles."""
@@ -236,37 +250,27 @@ def video_name(digest: str) -> str:
     return str(VideoName(digest))
 
 
-def put_file(uri: str, path: Path) -> None:
-    """Puts a file where the server wants it. Raises FailedPrecondition when this machine cannot reach that place.
+def _answered(call: Callable[[], _Answer], progress: Progress) -> _Answer:
+    """Returns the answer to a call that may be repeated, after trying again for as long as there is nobody to give it.
 
-    A `file:` URI gets a hard link, or a symbolic link where the file system allows no hard one, so that a video of any
-    size costs nothing.
+    A server that has enough to do says when to come again.
     """
-    parts = urlsplit(uri)
-    target = Path(unquote(parts.path))
-    if parts.scheme != "file" or not target.parent.is_dir():
-        raise errors.FailedPrecondition(
-            f"the server wants the video at {uri}, which this machine cannot write to; "
-            "run the command on the server's machine, or leave out --server",
-            reason="UPLOAD_UNREACHABLE",
-        )
-    source = path.resolve()
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
-    try:
+    lost: float | None = None
+    while True:
+        progress("index", 0, 0)
         try:
-            os.link(source, temporary)
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
+            return call()
+        except errors.ResourceExhausted as error:
+            if error.retry_after is None:
                 raise
-            temporary.symlink_to(source)
-        temporary.replace(target)
-    except OSError as error:
-        kind = errors.StorageFull if error.errno in {errno.ENOSPC, errno.EDQUOT} else errors.StorageUnavailable
-        raise kind(f"cannot write {target}: {error.strerror}") from None
-    finally:
-        # Renaming one link of a file onto another does nothing, and leaves the first.
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            progress("wait", 0, 0)
+            time.sleep(error.retry_after)
+        except errors.Unavailable as error:
+            lost = lost or time.monotonic()
+            # What says more than that knows more than that.
+            if error.reason != errors.Unavailable.default_reason or time.monotonic() - lost > PATIENCE_SECONDS:
+                raise
+            time.sleep(0.5)
 
 
 def _shown_name(path: Path) -> str:

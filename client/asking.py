@@ -11,12 +11,18 @@ from client import render, words
 from client.api import Client
 from client.connection import warn
 from client.exits import Stopped
+from client.pace import Pace
 from client.screen import Screen
 from longvideo import errors
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
 
-_STEPS = {"hash": "Reading the file", "upload": "Handing it over", "index": "Indexing its frames"}
+_STEPS = {
+    "hash": "Reading the file",
+    "upload": "Handing it over",
+    "wait": "Waiting until the server has time for it",
+    "index": "Indexing its frames",
+}
 # Ctrl-C promises an end within two seconds: what is asked of the server on the way out must be quick.
 _PARTING_SECONDS = 0.3
 
@@ -48,29 +54,70 @@ class Asking:
 
         Raises what `Client.add_video` raises, and Stopped.
         """
+        pace = Pace()
         try:
-            self.video = self._added(path, subtitles)
+            self.video = self._added(path, subtitles, pace)
+        except KeyboardInterrupt:
+            kept = "What has arrived is kept for a while; the same command goes on from there."
+            raise Stopped(
+                f"Stopped. {kept if pace.any else 'Nothing was kept: the video was not added yet.'}"
+            ) from None
+        return self._shown()
+
+    def register(self, uri: str, subtitles: Path | None) -> types_pb2.Video:
+        """Makes an object of the server's storage known, and perhaps subtitles for it.
+
+        Raises what `Client.register_video` raises, and Stopped.
+        """
+        try:
+            with self.screen.working("The server checks it") as advance:
+                self.video = self.client.register_video(
+                    uri,
+                    progress=lambda step, done, total: advance(done, total, _STEPS["wait"] if step == "wait" else ""),
+                )
+                if subtitles is not None:
+                    self.client.add_subtitles(self.video.name, subtitles.read_bytes(), subtitles.name)
+                    self.video = self.client.video(self.video.name)
         except KeyboardInterrupt:
             raise Stopped("Stopped. Nothing was kept: the video was not added yet.") from None
+        return self._shown()
+
+    def _shown(self) -> types_pb2.Video:
+        assert self.video is not None
         self.screen.line("Video", words.video(self.video))
         for warning in self.video.warnings:
             warn(warning)
         return self.video
 
-    def _added(self, path: Path, subtitles: Path | None) -> types_pb2.Video:
+    def _added(self, path: Path, subtitles: Path | None, pace: Pace) -> types_pb2.Video:
         start = time.monotonic()
         with self.screen.working(_STEPS["hash"]) as advance:
 
             def progress(step: str, done: float, total: float) -> None:
                 self.timings.setdefault(step, time.monotonic() - start)
-                advance(done, total, _STEPS[step])
+                what = _STEPS[step]
+                if step == "upload" and total:
+                    what = self._uploading(pace, done, total)
+                advance(done, total, what)
 
             video = self.client.add_video(path, subtitles, progress)
+            if pace.any:
+                self.screen.line("Upload", pace.all())
             self._add_sidecar(path, video, given=subtitles)
         end = time.monotonic() - start
-        hashed = min(self.timings.pop("upload", end), self.timings.pop("index", end))
+        hashed = min(self.timings.pop(step, end) for step in ("upload", "wait", "index"))
         self.timings.update(hash=hashed, add=end - hashed)
         return self.client.video(video.name) if subtitles is None else video
+
+    def _uploading(self, pace: Pace, done: float, total: float) -> str:
+        """Returns how an upload goes on, and writes it down now and then where there is no bar."""
+        begins = not pace.any
+        pace.moved(done, total)
+        if begins and done:
+            self.screen.line("Upload", f"goes on: {words.size(int(done))} of {words.size(int(total))} are there")
+        elif pace.line_is_due() and not self.screen.live:
+            self.screen.line("Upload", pace.now())
+        return f"Uploading {pace.now()}"
 
     def _add_sidecar(self, path: Path, video: types_pb2.Video, given: Path | None) -> None:
         from longvideo.subtitles import find_sidecar  # noqa: PLC0415  # numpy: not needed to say what is wrong

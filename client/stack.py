@@ -35,6 +35,7 @@ from longvideo.v1 import caption_pb2_grpc, orchestrator_pb2_grpc, video_qa_pb2_g
 from longvideo.video.sandbox import Sandbox
 from offline_models import server as offline_models
 from orchestrator.celery_app import make_app, nudger, start_worker
+from orchestrator.cleaning import Cleaner
 from orchestrator.db import sqlite_url
 from orchestrator.servicer import SERVICE_NAME as API_SERVICE
 from orchestrator.servicer import Backend, OrchestratorServicer
@@ -170,7 +171,8 @@ class Stack:
         self.address = self._serve_api(OrchestratorServicer(backend), database)
         directory.announce(self.address)
         if self._work:
-            self._stoppers.insert(0, start_worker(app, runner, settings.episode_concurrency).stop)
+            cleaner = Cleaner(database, store, settings.upload_expiry)
+            self._stoppers.insert(0, start_worker(app, runner, cleaner, settings.episode_concurrency).stop)
 
     def _serve(self, service: _Service, servicer: object, offset: int) -> str:
         """Starts a server for this process alone, at the API's port plus `offset`, or at any free port."""

@@ -31,7 +31,14 @@ _DIGITS = re.compile(r"(?:videos/)?([0-9a-f]{6,64})")
 @app.command()
 @spread
 def add(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Video files.", show_default=False)],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH…",
+            help="Video files; with --server also s3://bucket/key on the server's own storage.",
+            show_default=False,
+        ),
+    ],
     subtitles: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Subtitles; for one video. Default: a file beside it.")
     ] = None,
@@ -40,22 +47,31 @@ def add(
 ) -> None:
     """Makes video files known: checks them, indexes their frames, and prints their names.
 
-    Nothing is copied where a link will do. Example:
+    Nothing is copied where a link will do. An upload that was interrupted goes on when the command is run again.
 
+    Examples:
     - `longvideo videos add talk.mp4 film.mkv`
+
+    - `longvideo videos add --server gpu1:7700 s3://archive/2024/talk.mp4`
     """
     if subtitles is not None:
-        if len(paths) > 1:
+        if len(sources) > 1:
             raise InvalidArgument("--subtitles goes with one video.", field="subtitles")
         checks.subtitle_file(subtitles)
-    for path in paths:
-        checks.video_file(path)
-        checks.container(path)
+    for source in sources:
+        if not _is_object(source):
+            checks.video_file(Path(source))
+            checks.container(Path(source))
     screen = Screen(sys.stdout)
     with open_client(where, command="longvideo videos add", work=False, check=False) as client:
-        for path in paths:
+        for source in sources:
             asking = Asking(client, screen, pb.TreeConfig(), pb.EpisodeLimits())
-            screen.line("Name", asking.add(path, subtitles).name)
+            added = asking.register(source, subtitles) if _is_object(source) else asking.add(Path(source), subtitles)
+            screen.line("Name", added.name)
+
+
+def _is_object(source: str) -> bool:
+    return source.startswith("s3://")
 
 
 @app.command("list")

@@ -15,6 +15,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
@@ -32,6 +33,7 @@ from longvideo.usage import ROLES, Role
 PREFIX = "LONGVIDEO_"
 Address = Annotated[str, AfterValidator(check_address)]
 OptionalAddress = Annotated[str, AfterValidator(lambda address: address and check_address(address))]
+BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 SECRETS: Final = (
     *("database_url", "broker_url", "s3_access_key", "s3_secret_key", "s3_session_token", "token", "api_key"),
     *(f"{role}_api_key" for role in ROLES),
@@ -75,6 +77,33 @@ class Settings(BaseSettings):
 
     s3_session_token: SecretStr | None = None
     """The token that belongs to temporary keys."""
+
+    import_buckets: tuple[BucketName, ...] = ()
+    """The buckets on the same storage that videos may be taken from by `s3://bucket/key`.
+
+    The bucket of `object_store` may not be one of them.
+    """
+
+    upload_parts_above: int = Field(64 << 20, ge=0, le=5 << 30)
+    """Files with more bytes than this are uploaded to the object store in parts, several at one time."""
+
+    upload_part_bytes: int = Field(64 << 20, ge=5 << 20, le=5 << 30)
+    """How long a part is. Where a file would have more than 1,000 of them, they are longer."""
+
+    upload_url_seconds: float = Field(6 * 3600.0, ge=60, le=7 * 24 * 3600)
+    """How long a URL that a client was given for an upload can be used. The client asks for new ones by itself."""
+
+    upload_expiry: float = Field(24 * 3600.0, ge=60)
+    """After how many seconds without a word from its client an unfinished upload is removed.
+
+    Not less than `upload_url_seconds`.
+    """
+
+    verification_concurrency: int = Field(2, ge=1, le=64)
+    """How many uploaded videos one process of the API checks and indexes at one time."""
+
+    verification_queue: int = Field(16, ge=0, le=1024)
+    """How many more may wait for that; further ones are told to come again."""
 
     database_url: str = Field("", repr=False)
     """A SQLAlchemy URL. Empty means a SQLite file in `data_dir`."""
@@ -230,6 +259,7 @@ def load(**overrides: Any) -> Settings:
     except SettingsError as error:
         raise BadSettings(f"A setting cannot be read: {error}") from None
     _check_together(settings)
+    _check_uploads(settings)
     return settings.model_copy(update={"endpoints": tuple(_with_key(settings, one) for one in settings.endpoints)})
 
 
@@ -293,6 +323,23 @@ def _check_together(settings: Settings) -> None:
                 f"{', '.join((*group, *needed))} belong together: set all or none",
                 setting=missing[0],
             )
+
+
+def _check_uploads(settings: Settings) -> None:
+    if settings.upload_expiry < settings.upload_url_seconds:
+        raise BadSettings(
+            f"upload_expiry is {settings.upload_expiry:g}, and upload_url_seconds, {settings.upload_url_seconds:g}, is "
+            "longer; until then a client may be at work: raise upload_expiry",
+            setting="upload_expiry",
+        )
+    own = urlsplit(settings.object_store).netloc
+    if settings.import_buckets and not own:
+        raise BadSettings("import_buckets is set, but not object_store; buckets need one", setting="import_buckets")
+    if own in settings.import_buckets:
+        raise BadSettings(
+            f"import_buckets holds {own}, the bucket of object_store, where videos of all tenants lie; leave it out",
+            setting="import_buckets",
+        )
 
 
 def _with_key(settings: Settings, endpoint: Endpoint) -> Endpoint:

@@ -17,7 +17,7 @@ from longvideo.video.sandbox import Sandbox
 from orchestrator.celery_app import is_in_memory, make_app, nudger, start_worker
 from orchestrator.health import checks
 from orchestrator.servicer import Backend, OrchestratorServicer, registration
-from orchestrator.wiring import authenticator, make_runner, open_database
+from orchestrator.wiring import authenticator, make_cleaner, make_runner, open_database
 
 
 def start(cleanup: contextlib.ExitStack, configured: Settings) -> rpc.Server:
@@ -27,7 +27,7 @@ def start(cleanup: contextlib.ExitStack, configured: Settings) -> rpc.Server:
     if is_in_memory(configured):
         runner = make_runner(configured, database)
         app = make_app(configured, lambda: runner)
-        worker = start_worker(app, runner, configured.episode_concurrency)
+        worker = start_worker(app, runner, make_cleaner(configured, database), configured.episode_concurrency)
         cleanup.callback(worker.stop)
         cleanup.callback(runner.hand_over, configured.grace_seconds)
     else:

@@ -25,6 +25,7 @@ from kombu import exceptions as kombu_exceptions
 
 from longvideo.errors import LongVideoError
 from longvideo.settings import Settings
+from orchestrator.cleaning import CLEAN_SECONDS, Cleaner
 from orchestrator.tasks import Runner
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 RUN_EPISODES = "orchestrator.run_episodes"
 SWEEP = "orchestrator.sweep"
 SWEEP_SECONDS = 10.0
+CLEAN = "orchestrator.clean"
 
 QUEUE_LIMIT = 100
 """How many messages lie in the broker's queue at most."""
@@ -65,13 +67,16 @@ Nudge = Callable[[int], None]
 
 
 def make_app(
-    settings: Settings, runner: Callable[[], Runner] | None = None, wrap: Callable[[Nudge], Nudge] = lambda nudge: nudge
+    settings: Settings,
+    runner: Callable[[], Runner] | None = None,
+    wrap: Callable[[Nudge], Nudge] = lambda nudge: nudge,
+    cleaner: Callable[[], Cleaner] | None = None,
 ) -> celery.Celery:
     """Returns a Celery app for the broker of `settings`.
 
-    `runner` gives what carries episodes out, and `wrap` changes how it wakes others; an app that only sends needs
-    neither. Each app on the in-memory broker has
-    a queue of its own, so that several stacks of one process keep apart.
+    `runner` gives what carries episodes out, `wrap` changes how it wakes others, and `cleaner` gives what cleans up; an
+    app that only sends needs none of them. Each app on the in-memory broker has a queue of its own, so that several
+    stacks of one process keep apart.
     """
     in_memory = is_in_memory(settings)
     queue = f"episodes-{secrets.token_hex(6)}" if in_memory else "episodes"
@@ -92,11 +97,16 @@ def make_app(
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={"polling_interval": _POLL_SECONDS} if in_memory else _TRANSPORT,
-        beat_schedule={SWEEP: {"task": SWEEP, "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS}}},
+        beat_schedule={
+            name: {"task": name, "schedule": seconds, "options": {"expires": seconds}}
+            for name, seconds in ((SWEEP, SWEEP_SECONDS), (CLEAN, CLEAN_SECONDS))
+        },
         timezone="UTC",
     )
     if runner is not None:
         _add_tasks(app, runner, wrap(nudger(app)))
+    if cleaner is not None:
+        _add_cleaning(app, cleaner)
     return app
 
 
@@ -117,6 +127,13 @@ def has_room(app: celery.Celery, connection: Any) -> int:
     queue: Any = app.amqp.queues[app.conf.task_default_queue]
     waiting: int = queue(connection.default_channel).queue_declare().message_count
     return max(0, QUEUE_LIMIT - waiting)
+
+
+def _add_cleaning(app: celery.Celery, cleaner: Callable[[], Cleaner]) -> None:
+    def clean() -> None:
+        cleaner().clean()
+
+    app.task(name=CLEAN, shared=False)(clean)
 
 
 def nudger(app: celery.Celery) -> Nudge:
@@ -197,8 +214,8 @@ def _drain(connection: Any, seconds: float) -> None:
 class Worker:
     """A worker on threads of this process."""
 
-    def __init__(self, app: celery.Celery, runner: Runner, concurrency: int) -> None:
-        self._app, self._runner = app, runner
+    def __init__(self, app: celery.Celery, runner: Runner, cleaner: Cleaner, concurrency: int) -> None:
+        self._app, self._runner, self._cleaner = app, runner, cleaner
         self._stopping = threading.Event()
         self._ready = threading.Event()
         self._controller: Any = _controller(
@@ -218,11 +235,14 @@ class Worker:
             threading.Thread(target=self._controller.start, name="worker", daemon=True),
             threading.Thread(target=self._sweep, name="sweep", daemon=True),
         ]
+        # Nobody waits for its end: it may be at a storage that does not answer.
+        self._cleaning = threading.Thread(target=self._clean, name="clean", daemon=True)
 
     def start(self) -> None:
         """Starts to take episodes up, those that were left unfinished first."""
         for thread in self._threads:
             thread.start()
+        self._cleaning.start()
         self._ready.wait()
 
     def stop(self) -> None:
@@ -245,10 +265,18 @@ class Worker:
             if self._stopping.wait(SWEEP_SECONDS):
                 return
 
+    def _clean(self) -> None:
+        # Not at once: a command of a few seconds has better things to do.
+        while not self._stopping.wait(CLEAN_SECONDS):
+            try:
+                self._cleaner.clean()
+            except LongVideoError as error:
+                logger.warning("cannot clean up after uploads: %s", error)
 
-def start_worker(app: celery.Celery, runner: Runner, concurrency: int) -> Worker:
+
+def start_worker(app: celery.Celery, runner: Runner, cleaner: Cleaner, concurrency: int) -> Worker:
     """Starts a worker on threads of this process and returns it once it takes episodes up."""
-    worker = Worker(app, runner, concurrency)
+    worker = Worker(app, runner, cleaner, concurrency)
     worker.start()
     return worker
 

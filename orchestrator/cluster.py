@@ -25,8 +25,9 @@ from celery.worker import state
 from longvideo.errors import BadSettings, LongVideoError
 from longvideo.settings import Settings, load
 from orchestrator.celery_app import BROKER_WAIT, Pool, has_room, is_in_memory, listen, make_app
+from orchestrator.cleaning import Cleaner
 from orchestrator.tasks import Runner
-from orchestrator.wiring import make_runner, open_database
+from orchestrator.wiring import make_cleaner, make_runner, open_database
 
 _state: Any = state
 
@@ -53,7 +54,7 @@ class _Process:
         self.runner = functools.cache(self._make_runner)
         # Nobody gets an episode back from here before this process can no longer take it up again.
         self.deaf = threading.Event()
-        self.app = make_app(configured, self.runner, self._wrap)
+        self.app = make_app(configured, self.runner, self._wrap, functools.cache(self._make_cleaner))
 
     def require_broker(self) -> None:
         """Ends the process when the broker is the one that no other process can reach."""
@@ -65,6 +66,9 @@ class _Process:
 
     def _make_runner(self) -> Runner:
         return make_runner(self.settings, open_database(self.settings))
+
+    def _make_cleaner(self) -> Cleaner:
+        return make_cleaner(self.settings, self.runner().database)
 
     def _wrap(self, nudge: Callable[[int], None]) -> Callable[[int], None]:
         def nudge_others(workers: int) -> None:

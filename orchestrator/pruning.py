@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from longvideo.errors import NotFound
-from longvideo.storage import ObjectStore, subtitles_key
+from longvideo.storage import ObjectStore, subtitles_key, verifying_key
 from orchestrator.store import Database
 from orchestrator.store.retention import Unneeded
 
@@ -85,7 +85,7 @@ def remove(database: Database, store: ObjectStore, unneeded: Unneeded, timeout: 
         store.delete(subtitles_key(video_id, subtitles_id))
     for video_id in unneeded.videos:
         # Whoever brings the same video again makes it ready under the same lock.
-        with store.lock(f"videos/{video_id}/complete", timeout):
+        with store.lock(verifying_key(video_id), timeout):
             if database.retention.is_deleting(video_id):
                 for key in list(_keys(store, video_id)):
                     store.delete(key)

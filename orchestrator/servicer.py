@@ -13,6 +13,8 @@ from orchestrator.api.access import Access, guarded
 from orchestrator.api.backend import Backend
 from orchestrator.api.jobs import JobMethods
 from orchestrator.api.trees import MAX_BUILDS, TreeMethods
+from orchestrator.api.uploads import Uploads
+from orchestrator.api.verification import Verification
 from orchestrator.api.videos import VideoMethods
 from orchestrator.api.watching import MAX_WATCHERS, Watching
 
@@ -29,6 +31,8 @@ class OrchestratorServicer(VideoMethods, TreeMethods, JobMethods, orchestrator_p
     def __init__(self, backend: Backend, *, max_watchers: int = MAX_WATCHERS) -> None:
         self._backend = backend
         self._access = Access(backend.database)
+        self._uploads = Uploads(backend)
+        self._verification = Verification(backend, self._access)
         self._watching = Watching(backend.database, min(max_watchers, max(1, backend.settings.rpc_concurrency // 2)))
         self._builds = threading.BoundedSemaphore(MAX_BUILDS)
 

@@ -6,10 +6,11 @@ from longvideo import ports, rpc
 from longvideo.inference import ModelClient
 from longvideo.prompts import load_pack
 from longvideo.settings import Settings
-from longvideo.storage import storage_error
+from longvideo.storage import open_store, storage_error
 from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
 from longvideo.v1.video_qa_pb2_grpc import VideoQAServiceStub
 from orchestrator import migrations
+from orchestrator.cleaning import Cleaner
 from orchestrator.db import Engine, sqlite_url
 from orchestrator.spec import Services
 from orchestrator.store import Database
@@ -60,3 +61,9 @@ def make_runner(settings: Settings, database: Database) -> Runner:
         pack=load_pack(settings.prompt_pack),
     )
     return Runner(database, services, patience=settings.unavailable_patience)
+
+
+def make_cleaner(settings: Settings, database: Database) -> Cleaner:
+    """Returns what cleans up after uploads."""
+    store = open_store(settings.data_dir, settings.object_store, settings.s3_keys())
+    return Cleaner(database, store, settings.upload_expiry)

@@ -27,6 +27,7 @@ from longvideo.storage.objects import (
     source_key,
     subtitles_key,
     upload_key,
+    verifying_key,
 )
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "storage_error",
     "subtitles_key",
     "upload_key",
+    "verifying_key",
 ]
 
 

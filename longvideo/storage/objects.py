@@ -183,6 +183,11 @@ def upload_key(tenant: str, video_id: str) -> str:
     return f"{UPLOADS}{tenant}/{video_id}"
 
 
+def verifying_key(video_id: str) -> str:
+    """Returns the key whose lock is held by whoever checks a video's bytes, and puts them where they are kept."""
+    return f"videos/{video_id}/complete"
+
+
 def index_key(video_id: str) -> str:
     """Returns the key of a video's packet index."""
     return f"videos/{video_id}/index"

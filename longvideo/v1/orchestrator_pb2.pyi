@@ -181,6 +181,34 @@ class CompleteVideoRequest(_message.Message):
 Global___CompleteVideoRequest: _TypeAlias = CompleteVideoRequest  # noqa: Y015
 
 @_typing.final
+class RegisterVideoRequest(_message.Message):
+    """Names an object that becomes a video."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_URI_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    source_uri: _builtins.str
+    """The object, `s3://bucket/key`, on the server's own object storage. Required."""
+    display_name: _builtins.str
+    """What people call the video, at most 255 characters. Empty means the last
+    part of the key.
+    """
+    def __init__(
+        self,
+        *,
+        source_uri: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "source_uri", b"source_uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterVideoRequest: _TypeAlias = RegisterVideoRequest  # noqa: Y015
+
+@_typing.final
 class GetVideoRequest(_message.Message):
     """Names a video."""
 

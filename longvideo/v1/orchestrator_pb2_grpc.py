@@ -60,6 +60,11 @@ class OrchestratorServiceStub:
                 request_serializer=longvideo_dot_v1_dot_orchestrator__pb2.CompleteVideoRequest.SerializeToString,
                 response_deserializer=longvideo_dot_v1_dot_types__pb2.Video.FromString,
                 _registered_method=True)
+        self.RegisterVideo = channel.unary_unary(
+                '/longvideo.v1.OrchestratorService/RegisterVideo',
+                request_serializer=longvideo_dot_v1_dot_orchestrator__pb2.RegisterVideoRequest.SerializeToString,
+                response_deserializer=longvideo_dot_v1_dot_types__pb2.Video.FromString,
+                _registered_method=True)
         self.GetVideo = channel.unary_unary(
                 '/longvideo.v1.OrchestratorService/GetVideo',
                 request_serializer=longvideo_dot_v1_dot_orchestrator__pb2.GetVideoRequest.SerializeToString,
@@ -175,6 +180,20 @@ class OrchestratorServiceServicer:
         uploaded, or other bytes than announced), INVALID_ARGUMENT (not a video that
         can be read; the reason says why). After an error the uploaded bytes are
         removed and the video stays pending.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RegisterVideo(self, request, context):
+        """Takes a video out of a bucket that the operator has listed, so that nothing
+        is uploaded: checks the object's bytes, keeps a copy of them made inside the
+        storage, and makes the video ready. Nothing else is ever fetched by URI.
+
+        Errors: INVALID_ARGUMENT (not `s3://bucket/key`; a bucket that is not
+        listed; not a video that can be read), NOT_FOUND (no such object),
+        FAILED_PRECONDITION (this server keeps its data in a directory, or the
+        object changed meanwhile), RESOURCE_EXHAUSTED (the tenant's stored bytes).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -324,6 +343,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     request_deserializer=longvideo_dot_v1_dot_orchestrator__pb2.CompleteVideoRequest.FromString,
                     response_serializer=longvideo_dot_v1_dot_types__pb2.Video.SerializeToString,
             ),
+            'RegisterVideo': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterVideo,
+                    request_deserializer=longvideo_dot_v1_dot_orchestrator__pb2.RegisterVideoRequest.FromString,
+                    response_serializer=longvideo_dot_v1_dot_types__pb2.Video.SerializeToString,
+            ),
             'GetVideo': grpc.unary_unary_rpc_method_handler(
                     servicer.GetVideo,
                     request_deserializer=longvideo_dot_v1_dot_orchestrator__pb2.GetVideoRequest.FromString,
@@ -462,6 +486,33 @@ class OrchestratorService:
             target,
             '/longvideo.v1.OrchestratorService/CompleteVideo',
             longvideo_dot_v1_dot_orchestrator__pb2.CompleteVideoRequest.SerializeToString,
+            longvideo_dot_v1_dot_types__pb2.Video.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterVideo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/longvideo.v1.OrchestratorService/RegisterVideo',
+            longvideo_dot_v1_dot_orchestrator__pb2.RegisterVideoRequest.SerializeToString,
             longvideo_dot_v1_dot_types__pb2.Video.FromString,
             options,
             channel_credentials,

@@ -72,6 +72,16 @@ class OrchestratorServiceStub:
     can be read; the reason says why). After an error the uploaded bytes are
     removed and the video stays pending.
     """
+    RegisterVideo: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.RegisterVideoRequest, _types_pb2.Video]
+    """Takes a video out of a bucket that the operator has listed, so that nothing
+    is uploaded: checks the object's bytes, keeps a copy of them made inside the
+    storage, and makes the video ready. Nothing else is ever fetched by URI.
+
+    Errors: INVALID_ARGUMENT (not `s3://bucket/key`; a bucket that is not
+    listed; not a video that can be read), NOT_FOUND (no such object),
+    FAILED_PRECONDITION (this server keeps its data in a directory, or the
+    object changed meanwhile), RESOURCE_EXHAUSTED (the tenant's stored bytes).
+    """
     GetVideo: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.GetVideoRequest, _types_pb2.Video]
     """Returns a video. Errors: NOT_FOUND."""
     ListVideos: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.ListVideosRequest, _orchestrator_pb2.ListVideosResponse]
@@ -185,6 +195,16 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     uploaded, or other bytes than announced), INVALID_ARGUMENT (not a video that
     can be read; the reason says why). After an error the uploaded bytes are
     removed and the video stays pending.
+    """
+    RegisterVideo: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.RegisterVideoRequest, _types_pb2.Video]  # type: ignore[assignment]
+    """Takes a video out of a bucket that the operator has listed, so that nothing
+    is uploaded: checks the object's bytes, keeps a copy of them made inside the
+    storage, and makes the video ready. Nothing else is ever fetched by URI.
+
+    Errors: INVALID_ARGUMENT (not `s3://bucket/key`; a bucket that is not
+    listed; not a video that can be read), NOT_FOUND (no such object),
+    FAILED_PRECONDITION (this server keeps its data in a directory, or the
+    object changed meanwhile), RESOURCE_EXHAUSTED (the tenant's stored bytes).
     """
     GetVideo: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.GetVideoRequest, _types_pb2.Video]  # type: ignore[assignment]
     """Returns a video. Errors: NOT_FOUND."""
@@ -308,6 +328,22 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         uploaded, or other bytes than announced), INVALID_ARGUMENT (not a video that
         can be read; the reason says why). After an error the uploaded bytes are
         removed and the video stays pending.
+        """
+
+    @_abc_1.abstractmethod
+    def RegisterVideo(
+        self,
+        request: _orchestrator_pb2.RegisterVideoRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_types_pb2.Video, _abc.Awaitable[_types_pb2.Video]]:
+        """Takes a video out of a bucket that the operator has listed, so that nothing
+        is uploaded: checks the object's bytes, keeps a copy of them made inside the
+        storage, and makes the video ready. Nothing else is ever fetched by URI.
+
+        Errors: INVALID_ARGUMENT (not `s3://bucket/key`; a bucket that is not
+        listed; not a video that can be read), NOT_FOUND (no such object),
+        FAILED_PRECONDITION (this server keeps its data in a directory, or the
+        object changed meanwhile), RESOURCE_EXHAUSTED (the tenant's stored bytes).
         """
 
     @_abc_1.abstractmethod

@@ -21,6 +21,7 @@ from orchestrator.store import Database
 ROLES: Final[Mapping[str, TenantRole]] = {
     "CreateVideo": "submit",
     "CompleteVideo": "submit",
+    "RegisterVideo": "submit",
     "DeleteVideo": "submit",
     "GetVideo": "read",
     "ListVideos": "read",

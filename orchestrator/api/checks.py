@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -24,6 +24,8 @@ MAX_OPTION_CHARS = 2_000
 MAX_ROUNDS, DEFAULT_ROUNDS = 100, 30
 DEFAULT_SECONDS, MAX_SECONDS = 3600, 24 * 3600
 MAX_NAME_CHARS = 255
+# What S3 allows.
+MAX_OBJECT_KEY_BYTES = 1024
 # A job comes back with its questions in it twice, and must then still fit one message.
 MAX_JOB_BYTES = 2 * 1024 * 1024
 
@@ -41,6 +43,29 @@ def display_name(text: str) -> str:
             f"display_name has {len(text)} characters; it may have {MAX_NAME_CHARS}", field="display_name"
         )
     return clean(text)
+
+
+def source_uri(text: str, buckets: Collection[str]) -> tuple[str, str]:
+    """Returns the bucket and the key of an object that may become a video.
+
+    What stands after the bucket is the key, character by character: nothing in it is decoded or resolved.
+    """
+    bucket, _, key = text.removeprefix("s3://").partition("/")
+    names = key.split("/")
+    # Names that are empty or relative mean other objects to some servers than to others.
+    is_plain = key.isprintable() and "\\" not in key and not {"", ".", ".."} & set(names)
+    if not text.startswith("s3://") or not is_plain or len(key.encode()) > MAX_OBJECT_KEY_BYTES:
+        raise InvalidArgument(
+            f"source_uri is {_shown(text)}; it must be s3://bucket/key, where no part of the key is empty, `.` or `..`",
+            field="source_uri",
+        )
+    if bucket not in buckets:
+        raise InvalidArgument(
+            f"source_uri is {_shown(text)}; videos are not taken from that bucket, unless the server's operator lists "
+            "it in import_buckets. Upload the file instead",
+            field="source_uri",
+        )
+    return bucket, key
 
 
 def request_id(text: str) -> str:

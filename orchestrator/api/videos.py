@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
 
 from longvideo import rpc, subtitles
-from longvideo.errors import Cancelled, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
+from longvideo.errors import InvalidArgument
 from longvideo.resources import SubtitlesName, VideoName
-from longvideo.storage import ObjectStat, index_key, source_key, subtitles_key
+from longvideo.storage import subtitles_key
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
-from longvideo.video import BadIndex, ByteSource, VideoIndex
 from orchestrator import messages, paging, pruning
 from orchestrator.api import checks
 from orchestrator.api.access import Access, ready
 from orchestrator.api.backend import Backend
-from orchestrator.db import HoldingRow, VideoRow
+from orchestrator.api.uploads import Uploads, check_size
+from orchestrator.api.verification import Verification
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-# How long a client may take to begin its upload.
-_UPLOAD_SECONDS = 6 * 3600.0
-_CHUNK_BYTES = 4 * 1024 * 1024
 
 
 class VideoMethods:
@@ -32,6 +28,8 @@ class VideoMethods:
 
     _backend: Backend
     _access: Access
+    _uploads: Uploads
+    _verification: Verification
 
     def CreateVideo(self, request: pb.CreateVideoRequest, _context: grpc.ServicerContext) -> pb.CreateVideoResponse:  # noqa: N802
         """Creates a video, and says where its bytes go."""
@@ -41,34 +39,31 @@ class VideoMethods:
                 "digits",
                 field="sha256",
             )
-        if request.size_bytes <= 0:
-            raise InvalidArgument(
-                f"size_bytes is {request.size_bytes}; an empty file is not a video", field="size_bytes"
-            )
+        check_size(request.size_bytes)
         held = self._backend.database.videos.create(
             self._access.tenant,
             request.sha256,
             size_bytes=request.size_bytes,
             display_name=checks.display_name(request.display_name),
         )
-        if held.is_ready and self._is_intact(held.row):
+        if held.is_ready and self._verification.is_intact(held.row):
             return pb.CreateVideoResponse(video=messages.video(held))
         if held.is_ready:
             self._backend.database.videos.reopen(held.id)
             held = self._access.video(VideoName(held.id))
-        uri = self._backend.store.upload_uri(source_key(held.id), _UPLOAD_SECONDS)
-        return pb.CreateVideoResponse(video=messages.video(held), upload_uri=uri)
+        response = self._uploads.wanted(self._access.tenant, held.id)
+        response.video.CopyFrom(messages.video(held))
+        return response
 
     def CompleteVideo(self, request: pb.CompleteVideoRequest, context: grpc.ServicerContext) -> types_pb2.Video:  # noqa: N802
         """Checks the bytes that were uploaded, builds the packet index and makes the video ready."""
-        name = VideoName.parse(request.name)
-        held = self._access.video(name)
-        deadline = rpc.deadline(context)
-        with self._backend.store.lock(f"videos/{held.id}/complete", rpc.timeout(deadline)):
-            held = self._access.video(name)
-            if not held.is_ready:
-                self._complete(held.holding, context)
-        return messages.video(self._access.video(name))
+        return messages.video(self._verification.upload(VideoName.parse(request.name), context))
+
+    def RegisterVideo(self, request: pb.RegisterVideoRequest, context: grpc.ServicerContext) -> types_pb2.Video:  # noqa: N802
+        """Makes an object of a bucket that the operator has listed a video."""
+        bucket, key = checks.source_uri(request.source_uri, self._backend.settings.import_buckets)
+        name = checks.display_name(request.display_name) or key.rpartition("/")[2][: checks.MAX_NAME_CHARS]
+        return messages.video(self._verification.object(bucket, key, name, context))
 
     def DeleteVideo(self, request: pb.DeleteVideoRequest, context: grpc.ServicerContext) -> Empty:  # noqa: N802
         """Gives a video up; deletes its objects when nobody else has it."""
@@ -104,63 +99,3 @@ class VideoMethods:
         return types_pb2.Subtitles(
             name=str(SubtitlesName(held.id, fitted.id)), cue_count=len(fitted.cues), warnings=warnings
         )
-
-    def _is_intact(self, row: VideoRow) -> bool:
-        """Tells whether the bytes of a ready video are still the ones that were checked, and its index is usable."""
-        stat = self._backend.store.stat(source_key(row.id))
-        if stat is None or stat.version != row.source_version:
-            return False
-        try:
-            VideoIndex.from_bytes(self._backend.store.get(index_key(row.id)))
-        except (NotFound, BadIndex):  # another version of longvideo may have built it
-            return False
-        return True
-
-    def _complete(self, holding: HoldingRow, context: grpc.ServicerContext) -> None:
-        key = source_key(holding.video_id)
-        stat = self._backend.store.stat(key)
-        if stat is None:
-            raise FailedPrecondition(
-                f"nothing was uploaded for {VideoName(holding.video_id)}; write its bytes to the upload URI that "
-                "CreateVideo gives, then call again",
-                reason="UPLOAD_MISSING",
-            )
-        try:
-            index = self._checked_index(holding, stat, context)
-            self._backend.store.put(index_key(holding.video_id), index.to_bytes())
-        except (InvalidArgument, FailedPrecondition, ResourceExhausted):
-            self._backend.store.delete(key)
-            raise
-        self._backend.database.videos.complete(holding.tenant_id, holding.video_id, index)
-
-    def _checked_index(self, holding: HoldingRow, stat: ObjectStat, context: grpc.ServicerContext) -> VideoIndex:
-        name = VideoName(holding.video_id)
-        if stat.size != holding.size_bytes:
-            raise FailedPrecondition(
-                f"{stat.size:,} bytes were uploaded for {name}, and {holding.size_bytes:,} were announced; "
-                "upload the whole file again",
-                reason="UPLOAD_DIFFERS",
-            )
-        self._backend.media.start()
-        with self._backend.store.open(source_key(name.video_id)) as source:
-            digest = _sha256(source, context)
-            if digest != name.video_id:
-                raise FailedPrecondition(
-                    f"the bytes that were uploaded for {name} have the SHA-256 {digest}; upload the right "
-                    "file, and leave it alone meanwhile",
-                    reason="UPLOAD_DIFFERS",
-                )
-            return self._backend.media.build_index(source, check=lambda: _check_caller(context))
-
-
-def _sha256(source: ByteSource, context: grpc.ServicerContext) -> str:
-    digest = hashlib.sha256()
-    for offset in range(0, source.size, _CHUNK_BYTES):
-        _check_caller(context)
-        digest.update(source.read(offset, min(_CHUNK_BYTES, source.size - offset)))
-    return digest.hexdigest()
-
-
-def _check_caller(context: grpc.ServicerContext) -> None:
-    if not context.is_active():
-        raise Cancelled("the caller has gone; call CompleteVideo again")

@@ -20,6 +20,7 @@ from orchestrator.store.calls import Calls
 from orchestrator.store.jobs import Jobs
 from orchestrator.store.retention import Retention
 from orchestrator.store.tenants import Tenants
+from orchestrator.store.uploads import Uploads
 from orchestrator.store.videos import Videos
 from orchestrator.store.work import LeaseLost, Work
 
@@ -40,6 +41,7 @@ class Database:
         self.bell = Bell()
         self.tenants = Tenants(self.engine)
         self.videos = Videos(self.engine)
+        self.uploads = Uploads(self.engine)
         self.jobs = Jobs(self.engine, self.bell)
         self.work = Work(self.engine, self.bell, lease_seconds)
         self.calls = Calls(self.engine)

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from longvideo.errors import NotFound
+from longvideo.errors import NotFound, Unavailable
 from longvideo.resources import VideoName
 from longvideo.video import VideoIndex
 from orchestrator import timeline
@@ -57,12 +57,17 @@ class Videos:
         with self._engine.write() as session:
             session.execute(sa.update(VideoRow).where(VideoRow.id == video_id).values(state="pending"))
 
+    def accept(self, tenant: str, video_id: str) -> None:
+        """Makes a tenant one that has a ready video. Raises NotFound as `complete` does, and Unavailable."""
+        with self._engine.write() as session:
+            _accept(session, tenant, video_id)
+            if session.scalar(sa.select(VideoRow.state).where(VideoRow.id == video_id)) != "ready":
+                raise Unavailable(f"{VideoName(video_id)} is just being deleted; call again")
+
     def complete(self, tenant: str, video_id: str, index: VideoIndex) -> None:
         """Makes a video ready, and the tenant one that has it. Raises NotFound when the tenant has given it up."""
         with self._engine.write() as session:
-            has = sa.update(HoldingRow).where(*_of(tenant, video_id)).values(state="ready")
-            if session.scalar(has.returning(HoldingRow.video_id)) is None:
-                raise no_video(VideoName(video_id))
+            _accept(session, tenant, video_id)
             session.execute(
                 sa.update(VideoRow)
                 .where(VideoRow.id == video_id)
@@ -90,6 +95,11 @@ class Videos:
         if held is None:
             raise no_video(name)
         return held
+
+    def row(self, video_id: str) -> VideoRow | None:
+        """Returns what is known about a video's bytes, whoever has them."""
+        with self._engine.read() as session:
+            return session.get(VideoRow, video_id)
 
     def timeline(self, video_id: str) -> bytes:
         """Returns the timelines of a ready video (`orchestrator.timeline`)."""
@@ -134,6 +144,12 @@ def no_video(name: VideoName) -> NotFound:
 
 def _of(tenant: str, video_id: str) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
     return HoldingRow.tenant_id == tenant, HoldingRow.video_id == video_id
+
+
+def _accept(session: Session, tenant: str, video_id: str) -> None:
+    accepted = sa.update(HoldingRow).where(*_of(tenant, video_id)).values(state="ready", upload_id="")
+    if session.scalar(accepted.returning(HoldingRow.video_id)) is None:
+        raise no_video(VideoName(video_id))
 
 
 def _held(session: Session, video_id: str, whose: sa.ColumnElement[bool], *order: Any) -> HeldVideo | None:

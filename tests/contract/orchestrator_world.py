@@ -13,7 +13,7 @@ from longvideo import rpc
 from longvideo.inference import Endpoint, ModelClient
 from longvideo.prompts import load_pack
 from longvideo.settings import Settings
-from longvideo.storage import DirectoryStore
+from longvideo.storage import DirectoryStore, ObjectStore, open_store
 from longvideo.testing import Reply, ScriptedModelServer, ScriptedServices
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
@@ -21,6 +21,7 @@ from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
 from longvideo.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
 from longvideo.v1.video_qa_pb2_grpc import VideoQAServiceStub
 from orchestrator.celery_app import Worker, make_app, nudger, start_worker
+from orchestrator.cleaning import Cleaner
 from orchestrator.db import sqlite_url
 from orchestrator.servicer import Backend, OrchestratorServicer, registration
 from orchestrator.spec import Services
@@ -29,6 +30,7 @@ from orchestrator.tasks import Runner
 from orchestrator.tokens import Authenticator
 from tests.contract.library import MEDIA
 from tests.media import make_video
+from tests.parts import KEYS
 
 SCRIPT = (
     "<think>the second part</think>\n<tool>get_caption((2,4))</tool>",
@@ -49,7 +51,14 @@ class World:
     """
 
     def __init__(
-        self, directory: Path, *, patience: float = 0.0, max_watchers: int = 32, work: bool = True, tokens: bool = False
+        self,
+        directory: Path,
+        *,
+        patience: float = 0.0,
+        max_watchers: int = 32,
+        work: bool = True,
+        tokens: bool = False,
+        **settings: Any,
     ) -> None:
         directory.mkdir(exist_ok=True)
         self.directory = directory
@@ -60,8 +69,8 @@ class World:
         self.services_server = self.services.serve()
         self.channel = rpc.connect(self.services_server.address)
         self.endpoint = Endpoint(url=self.reasoner.url, roles=frozenset({"reason"}), pool="h800")
-        self.settings = Settings(data_dir=directory, endpoints=(self.endpoint,), caption_concurrency=4)
-        self.store = DirectoryStore(directory / "objects")
+        self.settings = Settings(data_dir=directory, endpoints=(self.endpoint,), caption_concurrency=4, **settings)
+        self.objects: ObjectStore = open_store(directory, self.settings.object_store, KEYS)
         self.worker: Worker | None = None
         self.start(work=work)
 
@@ -73,14 +82,21 @@ class World:
         captions, video_qa = CaptionServiceStub(self.channel), VideoQAServiceStub(self.channel)
         pack = load_pack()
         self.runner = Runner(self.database, Services(self.client, captions, video_qa, pack), patience=self.patience)
+        self.cleaner = Cleaner(self.database, self.objects, self.settings.upload_expiry)
         self.app = make_app(self.settings, lambda: self.runner)
         if work:
-            self.worker = start_worker(self.app, self.runner, 4)
-        backend = Backend(self.database, self.store, captions, self.settings, nudger(self.app), MEDIA)
+            self.worker = start_worker(self.app, self.runner, self.cleaner, 4)
+        backend = Backend(self.database, self.objects, captions, self.settings, nudger(self.app), MEDIA)
         servicer = OrchestratorServicer(backend, max_watchers=self.max_watchers)
         authenticate = Authenticator(self.database.tenants) if self.tokens else None
         self.server = rpc.serve([registration(servicer)], authenticate=authenticate)
         self.stub = OrchestratorServiceStub(rpc.connect(self.server.address))
+
+    @property
+    def store(self) -> DirectoryStore:
+        """The directory with the objects, where they are in one."""
+        assert isinstance(self.objects, DirectoryStore)
+        return self.objects
 
     def stop(self) -> None:
         """Stops the orchestrator; the services and the reasoner go on."""

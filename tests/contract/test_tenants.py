@@ -65,6 +65,7 @@ NAMING: dict[str, list[Callable[[Things], Any]]] = {
 }
 UNNAMING: dict[str, Any] = {
     "CreateVideo": pb.CreateVideoRequest(sha256=VIDEO.video_id, size_bytes=1000),
+    "RegisterVideo": pb.RegisterVideoRequest(source_uri="s3://films/film.mp4"),
     "ListVideos": pb.ListVideosRequest(),
     "ListJobs": pb.ListJobsRequest(),
 }

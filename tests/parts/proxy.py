@@ -9,7 +9,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 # What the proxy does with a request, given its method and path: "pass", a status, "cut" (only half of the body comes
-# back), "drop" (hangs up at once) or "forget" (hangs up after the server has done it).
+# back), "drop" (hangs up at once), "half" (hangs up when half of the request has come) or "forget" (hangs up after the
+# server has done it).
 Mood = Callable[[str, str], str]
 
 
@@ -61,8 +62,9 @@ class Proxy:
                 self._at_once -= 1
 
     def _answer(self, request: BaseHTTPRequestHandler, mood: str) -> None:
-        body = request.rfile.read(int(request.headers.get("content-length", 0)))
-        if mood == "drop":
+        length = int(request.headers.get("content-length", 0))
+        body = request.rfile.read(length // 2 if mood == "half" else length)
+        if mood in {"drop", "half"}:
             request.close_connection = True
             return
         if mood.isdigit():
@@ -83,8 +85,8 @@ class Proxy:
         for name, value in answer.headers.items():
             if name.lower() not in {"transfer-encoding", "connection", "content-length", "date", "server"}:
                 request.send_header(name, value)
-        length = answer.headers["content-length"] if request.command == "HEAD" else str(len(data))
-        request.send_header("content-length", length or "0")
+        said = answer.headers["content-length"] if request.command == "HEAD" else str(len(data))
+        request.send_header("content-length", said or "0")
         request.end_headers()
         request.wfile.write(data[: len(data) // 2] if mood == "cut" else data)
         if mood == "cut":
