@@ -67,6 +67,7 @@ class CaptionRequest:
     subtitles: str = ""
     pool: str = ""
     requester: str = ""
+    priority: int = 0
 
 
 @dataclass(frozen=True)
@@ -276,6 +277,7 @@ class Captioner:
                 max_tokens=max_tokens,
                 deadline=wanted.deadline,
                 pool=request.pool,
+                priority=request.priority,
                 cancelled=wanted.cancelled,
             )
 

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from caption_svc.caption import Caption, Captioner, CaptionRequest, SamplingName
-from longvideo import rpc, usage
+from longvideo import priorities, rpc, usage
 from longvideo.errors import InvalidArgument
 from longvideo.resources import VideoName
 from longvideo.v1 import caption_pb2, caption_pb2_grpc, types_pb2
@@ -40,6 +40,7 @@ class CaptionServicer(caption_pb2_grpc.CaptionServiceServicer):
             subtitles=request.subtitles,
             pool=request.pool,
             requester=request.requester,
+            priority=priorities.rank(request.priority),
         )
         result = self._captioner.caption(wanted, rpc.deadline(context), lambda: not context.is_active())
         return caption_pb2.CaptionSegmentResponse(

@@ -23,6 +23,7 @@ import grpc
 
 from client import uploads
 from longvideo import errors
+from longvideo.priorities import Priority
 from longvideo.resources import VideoName
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import orchestrator_pb2_grpc, types_pb2
@@ -161,12 +162,13 @@ class Client:
         questions: Sequence[pb.Question],
         config: pb.TreeConfig | None = None,
         limits: pb.EpisodeLimits | None = None,
+        priority: Priority = types_pb2.PRIORITY_INTERACTIVE,
     ) -> pb.Job:
         """Submits a job and returns it at once. Raises InvalidArgument, NotFound, FailedPrecondition.
 
         Tries again for as long as the server does not answer, under one request id, so that there is one job.
         """
-        job = pb.Job(video=video, questions=questions, config=config, limits=limits)
+        job = pb.Job(video=video, questions=questions, config=config, limits=limits, priority=priority)
         request = pb.SubmitJobRequest(job=job, request_id=str(uuid.uuid4()))
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:

@@ -162,7 +162,10 @@ def job(message: pb.Job) -> dict[str, Any]:
     return {
         "job": message.name,
         "video": message.video,
+        "tenant": message.tenant,
         "state": words.state(message.state),
+        "priority": words.priority(message.priority),
+        "waiting_reason": message.waiting_reason,
         "questions": [{"question": question.text, "options": list(question.options)} for question in message.questions],
         "create_time": words.instant(message.create_time),
         "end_time": words.instant(message.end_time) or None,

@@ -17,6 +17,7 @@ from client.options import Cut, Models, Where, spread
 from client.screen import Screen
 from longvideo.errors import InvalidArgument, NotFound
 from longvideo.v1 import orchestrator_pb2 as pb
+from longvideo.v1 import types_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Questions that run on their own.", rich_markup_mode="markdown")
 
@@ -42,6 +43,9 @@ def submit(
     ] = None,
     max_rounds: Annotated[int, typer.Option(min=1, max=100, help="How many rounds each question gets.")] = 30,
     max_seconds: Annotated[float, typer.Option(min=1, max=86400, help="How long each question may take.")] = 3600,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Nobody waits for it: everybody's other questions go first.")
+    ] = False,
     cut: Cut,
     where: Where,
 ) -> None:
@@ -64,7 +68,8 @@ def submit(
     limits.max_duration.FromNanoseconds(round(max_seconds * 1e9))
     with open_client(where, command="longvideo jobs submit", work=False, check=False) as client:
         found = videos.find_or_add(client, video, Screen(sys.stderr))
-        job = client.submit(found.name, asked, cut.config(), limits)
+        priority = types_pb2.PRIORITY_BATCH if batch else types_pb2.PRIORITY_INTERACTIVE
+        job = client.submit(found.name, asked, cut.config(), limits, priority)
     print(job.name)
     if not where.server:
         print(f"It waits for somebody to work on it: longvideo jobs watch {job.name}", file=sys.stderr)
@@ -172,6 +177,10 @@ def show(job: JobArgument, as_json: AsJson = False, *, where: Where) -> None:
     screen.line("State", words.state(found.state))
     screen.line("Video", found.video)
     screen.line("Submitted", words.local_time(found.create_time))
+    if found.priority == types_pb2.PRIORITY_BATCH:
+        screen.line("Priority", "batch: other questions go first")
+    if found.waiting_reason:
+        screen.line("Waiting", words.one_line(found.waiting_reason, 200), "yellow")
     for number, episode in enumerate(found.episodes, 1):
         screen.plain()
         screen.line(f"Question {number}"[:9], words.one_line(episode.question.text, render.EXCERPT_CHARS), "bold")

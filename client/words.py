@@ -142,3 +142,8 @@ def ending(value: int) -> str:
 def role(value: int) -> str:
     """Returns a role as a word."""
     return types_pb2.Role.Name(types_pb2.Role.ValueType(value)).removeprefix("ROLE_").lower()
+
+
+def priority(value: int) -> str:
+    """Returns a priority as a word."""
+    return types_pb2.Priority.Name(types_pb2.Priority.ValueType(value)).removeprefix("PRIORITY_").lower()

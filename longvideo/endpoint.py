@@ -30,6 +30,8 @@ class Endpoint(BaseModel):
     """Tokens that prompt and answer may have together. None: as the server says."""
     structured_output: bool | None = None
     """Whether the server binds answers to a grammar. None: as can be told from `GET /models`."""
+    priority: bool = False
+    """Whether the server serves urgent requests first: vLLM with `--scheduling-policy priority`, others refuse them."""
 
     @field_validator("url")
     @classmethod

@@ -60,6 +60,7 @@ class _Request:
     stop: tuple[str, ...]
     constraint: Mapping[str, str]
     sampling: Mapping[str, Any]
+    priority: int
 
     @property
     def images(self) -> int:
@@ -68,9 +69,11 @@ class _Request:
         )
         return sum(part.get("type") == "image_url" for part in parts)
 
-    def body(self, info: ModelInfo) -> dict[str, Any]:
+    def body(self, info: ModelInfo, endpoint: Endpoint) -> dict[str, Any]:
         body: dict[str, Any] = {"model": info.model, "messages": self.messages, "max_tokens": self.max_tokens}
         body.update(self.sampling)
+        if endpoint.priority:
+            body["priority"] = self.priority
         if self.stop:
             body["stop"] = list(self.stop)
         if info.structured_output:
@@ -167,6 +170,7 @@ class ModelClient:
         grammar: str | None = None,
         temperature: float | None = None,
         seed: int | None = None,
+        priority: int = 0,
         cancelled: Callable[[], bool] | None = None,
     ) -> Completion:
         """Returns the model's answer.
@@ -182,6 +186,7 @@ class ModelClient:
             grammar: The same as a grammar, EBNF or Lark. Not together with `regex`.
             temperature: None leaves it to the server.
             seed: None leaves it to the server.
+            priority: The lower, the sooner it is served, where the endpoint can do that (see `longvideo.priorities`).
             cancelled: Asked several times a second, from the calling thread, whether to stop.
 
         Raises:
@@ -193,7 +198,7 @@ class ModelClient:
         """
         constraint = {name: value for name, value in (("regex", regex), ("grammar", grammar)) if value is not None}
         sampling = {name: value for name, value in (("temperature", temperature), ("seed", seed)) if value is not None}
-        request = _Request(messages, max_tokens, tuple(stop), constraint, sampling)
+        request = _Request(messages, max_tokens, tuple(stop), constraint, sampling, priority)
         calls: list[Call] = []
         try:
             answer = self._try_until_answered(
@@ -298,7 +303,7 @@ class ModelClient:
     def _ask(self, server: ModelServer, request: _Request, request_id: str, watch: Watch) -> Answer:
         info = server.info(watch)
         try:
-            response = server.post(request.body(info), request_id, watch)
+            response = server.post(request.body(info, server.endpoint), request_id, watch)
         except openai.APIStatusError as error:
             refusal = error.response
         else:

@@ -210,8 +210,11 @@ class Settings(BaseSettings):
     rpc_concurrency: int = Field(DEFAULT_CONCURRENCY, ge=1, le=4096)
     """How many calls a service process answers at one time; more are turned away at once, to come again."""
 
-    unavailable_patience: float = Field(3600.0, ge=0)
-    """How many seconds an episode waits for models or storage that do not answer before it fails."""
+    unavailable_patience: float | None = Field(None, ge=0)
+    """How many seconds an episode waits for models or storage that do not answer before it fails.
+
+    Unset: for as long as its job allows it to take.
+    """
 
     def identity(self) -> Identity | None:
         """Returns the files of what the services show to each other, or None where they talk in the open."""

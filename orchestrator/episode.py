@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from longvideo import errors
+from longvideo import errors, priorities
 from longvideo.segments import Segment, Tree
 from longvideo.usage import Call
 from orchestrator import protocol, transcript
@@ -71,7 +71,12 @@ class Episode:
             checker=journal,
         )
         self.reasoner = Reasoner(
-            services.reasoner, session=spec.name, pool=spec.place.pool, deadline=deadline, check=journal.check
+            services.reasoner,
+            session=spec.name,
+            pool=spec.place.pool,
+            deadline=deadline,
+            check=journal.check,
+            priority=priorities.rank(spec.place.priority),
         )
         self.first: list[Message] = []
 

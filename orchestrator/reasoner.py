@@ -24,9 +24,17 @@ class Reasoner:
     """
 
     def __init__(
-        self, client: ModelClient, *, session: str, pool: str, deadline: float, check: Callable[[], None]
+        self,
+        client: ModelClient,
+        *,
+        session: str,
+        pool: str,
+        deadline: float,
+        check: Callable[[], None],
+        priority: int = 0,
     ) -> None:
         self._client = client
+        self._priority = priority
         self._session, self._pool, self._deadline, self._check = session, pool, deadline, check
         self._model = client.describe(pool, deadline=deadline, cancelled=self._unwanted)
         self._meter = TokenMeter()
@@ -43,6 +51,7 @@ class Reasoner:
             deadline=self._deadline,
             session=self._session,
             pool=self._pool,
+            priority=self._priority,
             stop=protocol.STOP,
             regex=pattern if self._model.structured_output else None,
             cancelled=self._unwanted,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from longvideo import errors
-from longvideo.errors import Cancelled, LongVideoError, Unavailable
+from longvideo.errors import Cancelled, LongVideoError
 from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator.episode import navigate
 from orchestrator.journal import DatabaseJournal
@@ -38,10 +38,11 @@ _RECLAIM_SECONDS = 10.0
 class Runner:
     """Carries episodes out, one per thread that calls `run`.
 
-    `patience` is how many seconds an episode waits for models or storage that do not answer before it fails.
+    `patience` is how many seconds an episode waits for models or storage that do not answer before it fails; with None
+    it waits for as long as its own time lasts.
     """
 
-    def __init__(self, database: Database, services: Services, *, patience: float) -> None:
+    def __init__(self, database: Database, services: Services, *, patience: float | None) -> None:
         self.database = database
         self._services = services
         self._patience = patience
@@ -136,10 +137,8 @@ class Runner:
             return _ended(navigate(spec_of(taken), self._services, journal))
         except Cancelled as error:
             return self._stopped(taken, lease, error)
-        except Unavailable as error:
-            return self._postponed(taken, error)
         except LongVideoError as error:
-            return _failed(error)
+            return self._postponed(taken, error) if _passes(error) else _failed(error)
         except Exception:  # a defect ends this episode with a reason, and no other
             reference = secrets.token_hex(4)
             logger.exception("unexpected error %s in %s", reference, taken.held.name)
@@ -159,15 +158,29 @@ class Runner:
         # Not on our account: the other side is stopping.
         return self._postponed(taken, errors.Unavailable(error.message))
 
-    def _postponed(self, taken: Taken, error: Unavailable) -> End | None:
+    def _postponed(self, taken: Taken, error: LongVideoError) -> End | None:
         """Gives the episode back for a while; returns its end when it has waited long enough."""
         now = time.time()
         waits, since = self.database.work.waits(taken.held)
-        delay = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(waits, 10))
-        if now + delay > min((since or now) + self._patience, deadline_of(taken)):
+        until = deadline_of(taken)
+        if self._patience is not None:
+            until = min(until, (since or now) + self._patience)
+        if until - now < _FIRST_WAIT:
             return _failed(error)
-        self.database.work.wait(taken.held, error.message, delay)
+        delay = max(min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(waits, 10)), error.retry_after or 0.0)
+        # The last attempt is made shortly before the time is over, so that it can still say what is wrong.
+        self.database.work.wait(taken.held, error.message, min(delay, until - now - _FIRST_WAIT / 2))
         return None
+
+
+def _passes(error: LongVideoError) -> bool:
+    """Tells whether what an error says may be otherwise later, without anybody changing the job.
+
+    An episode whose own time is over ends by itself: a deadline that comes here is another's.
+    """
+    if isinstance(error, errors.ResourceExhausted):
+        return error.retry_after is not None or isinstance(error, errors.StorageFull)
+    return isinstance(error, errors.Unavailable | errors.DeadlineExceeded)
 
 
 _CANCELLED = End("cancelled", "cancelled")
@@ -201,6 +214,7 @@ def spec_of(taken: Taken) -> EpisodeSpec:
             sampling=job.config.sampling,
             subtitles=job.config.subtitles,
             pool=job.config.pool,
+            priority=job.priority,
         ),
         duration=taken.video.duration,
         frame_count=taken.video.frame_count,

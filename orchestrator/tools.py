@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from longvideo import errors, rpc, transport, usage
+from longvideo.priorities import Priority
 from longvideo.segments import Segment
 from longvideo.v1 import caption_pb2, types_pb2, video_qa_pb2
 from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
@@ -28,13 +29,14 @@ class Checker(Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """The video and how it is cut and captioned. `subtitles` and `pool` may be empty."""
+    """The video, how it is cut and captioned, and how soon. `subtitles` and `pool` may be empty."""
 
     video: str
     tree_width: int
     sampling: types_pb2.Sampling.ValueType
     subtitles: str
     pool: str
+    priority: Priority = types_pb2.PRIORITY_INTERACTIVE
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ class Tools:
                 query=query,
                 subtitles=self._place.subtitles,
                 pool=self._place.pool,
+                priority=self._place.priority,
             ),
             timeout=rpc.timeout(self._deadline),
         )
@@ -135,6 +138,7 @@ class Tools:
                 sampling=self._place.sampling,
                 subtitles=self._place.subtitles,
                 pool=self._place.pool,
+                priority=self._place.priority,
                 requester=self._requester,
             ),
             timeout=rpc.timeout(self._deadline),

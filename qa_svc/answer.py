@@ -35,6 +35,7 @@ class QuestionRequest:
     query: str
     subtitles: str = ""
     pool: str = ""
+    priority: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,12 @@ class Answerer:
 
         def ask() -> Completion:
             return self._client.complete(
-                messages, max_tokens=_MAX_TOKENS, deadline=deadline, pool=request.pool, cancelled=cancelled
+                messages,
+                max_tokens=_MAX_TOKENS,
+                deadline=deadline,
+                pool=request.pool,
+                priority=request.priority,
+                cancelled=cancelled,
             )
 
         (answer, reasoning), calls = ask_for_words(ask, read_answer, "qa")

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from longvideo import rpc, usage
+from longvideo import priorities, rpc, usage
 from longvideo.resources import VideoName
 from longvideo.v1 import types_pb2, video_qa_pb2, video_qa_pb2_grpc
 from qa_svc.answer import Answerer, QuestionRequest
@@ -32,6 +32,7 @@ class VideoQAServicer(video_qa_pb2_grpc.VideoQAServiceServicer):
             query=request.query,
             subtitles=request.subtitles,
             pool=request.pool,
+            priority=priorities.rank(request.priority),
         )
         said = self._answerer.answer(asked, rpc.deadline(context), lambda: not context.is_active())
         segment = types_pb2.Segment(path=said.clip.segment.path)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 
 from google.protobuf.duration_pb2 import Duration
 
-from longvideo import segments
+from longvideo import priorities, segments
 from longvideo.errors import InvalidArgument
 from longvideo.resources import EpisodeName, JobName, SubtitlesName, VideoName
 from longvideo.settings import Settings
@@ -104,9 +104,9 @@ def job(sent: pb.Job) -> pb.Job:
             f"the job has {size:,} bytes; it may have {MAX_JOB_BYTES:,}. Split it into several", field="job"
         )
     questions = [question(each, f"job.questions[{number}]") for number, each in enumerate(sent.questions)]
-    checked = pb.Job(
-        video=sent.video, questions=questions, limits=_limits(sent.limits), priority=_priority(sent.priority)
-    )
+    priorities.rank(sent.priority, "job.priority")
+    priority = sent.priority or types_pb2.PRIORITY_INTERACTIVE
+    checked = pb.Job(video=sent.video, questions=questions, limits=_limits(sent.limits), priority=priority)
     checked.config.CopyFrom(sent.config)
     return checked
 
@@ -144,14 +144,6 @@ def _options(sent: Sequence[str], field: str) -> list[str]:
             )
         options.append(option)
     return options
-
-
-def _priority(sent: types_pb2.Priority.ValueType) -> types_pb2.Priority.ValueType:
-    if sent not in types_pb2.Priority.values():
-        raise InvalidArgument(
-            f"job.priority is {sent}; give PRIORITY_INTERACTIVE (1) or PRIORITY_BATCH (2)", field="job.priority"
-        )
-    return sent or types_pb2.PRIORITY_INTERACTIVE
 
 
 def _limits(sent: pb.EpisodeLimits) -> pb.EpisodeLimits:

@@ -127,6 +127,7 @@ class TreeMethods:
                     sampling=plan.config.sampling,
                     subtitles=plan.config.subtitles,
                     pool=plan.config.pool,
+                    priority=types_pb2.PRIORITY_BATCH,  # it is ahead of time: whoever asks a question goes first
                 ),
                 timeout=rpc.timeout(deadline),
             )

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, undefer
 
+from longvideo import priorities
 from longvideo.errors import AlreadyExists, NotFound
 from longvideo.resources import EpisodeName, JobName, VideoName
 from longvideo.v1 import orchestrator_pb2 as pb
-from longvideo.v1 import types_pb2
 from orchestrator import messages
 from orchestrator.coverage import Look
 from orchestrator.db import Engine, EpisodeRow, EventRow, HoldingRow, JobRow, RoundRow, VideoRow
@@ -68,7 +68,7 @@ class Jobs:
         the tenant.
         """
         job_id, now = JobName.new().job_id, time.time()
-        priority = int(spec.priority == types_pb2.PRIORITY_BATCH)
+        priority = priorities.rank(spec.priority)
         job = JobRow(
             id=job_id,
             tenant_id=tenant,

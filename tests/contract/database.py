@@ -478,6 +478,19 @@ class DatabaseSuite:
         journal(database, again).finished(finished(decided(1)), ())
         assert database.work.waits(again.held) == (0, None)
 
+    def test_long_waiting_is_told_ever_more_rarely(self, database: Database) -> None:
+        """An episode that waits again and again says so the first, second, fourth … time, and starts only once."""
+        job = submit(database, 2)
+        for _ in range(9):
+            database.work.wait(take(database, job).held, "away", 3600)
+            database.release_all_leases()
+        assert kinds(database, job) == ["episode_started", *["episode_waiting"] * 4]
+        assert database.jobs.view(job).job.waiting == "away"
+        take(database, job, 2, "w2")
+        assert database.jobs.view(job).job.waiting == "", "something goes on"
+        database.work.wait(take(database, job).held, "away", 3600)
+        assert database.jobs.view(job).job.waiting == ""
+
     def test_releasing_all_leases(self, database: Database) -> None:
         """After a restart every unfinished episode can be taken up at once, whoever had it."""
         job = submit(database, 2)

@@ -54,7 +54,7 @@ class World:
         self,
         directory: Path,
         *,
-        patience: float = 0.0,
+        patience: float | None = 0.0,
         max_watchers: int = 32,
         work: bool = True,
         tokens: bool = False,

@@ -723,3 +723,12 @@ def test_tokens_of_an_abandoned_answer_count(bench: Bench) -> None:
     assert [call.completion_tokens for call in completion.calls] == [1, 1]
     assert completion.calls[0].prompt_tokens > 0
     assert completion.calls[0].detail == "finish_reason abort"
+
+
+def test_priority_goes_where_it_is_understood(bench: Bench) -> None:
+    """A request says how urgent it is to an endpoint that serves urgent ones first, and to no other."""
+    server = bench.server()
+    urgent = bench.client(Endpoint(url=server.url, roles=frozenset({"qa"}), priority=True))
+    for client, options in ((urgent, {}), (urgent, {"priority": 1}), (bench.client(server), {"priority": 1})):
+        ask(client, **options)
+    assert [request.get("priority") for request in server.requests] == [0, 1, None]

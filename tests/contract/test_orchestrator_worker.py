@@ -8,18 +8,22 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from longvideo import errors, rpc
 from longvideo.resources import JobName
 from longvideo.testing import Reply
 from longvideo.v1 import orchestrator_pb2 as pb
+from longvideo.v1 import types_pb2
 from longvideo.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
 from orchestrator import celery_app
+from orchestrator.db import EpisodeRow
 from orchestrator.leases import Abandoned, Keeper, Lease
 from orchestrator.store import Database, LeaseLost
 from orchestrator.store.calls import Place
@@ -181,6 +185,105 @@ def test_model_that_is_down_with_patience(worlds: Callable[..., World]) -> None:
     world.database.release_all_leases()  # as if the time had passed
     world.runner.run(lambda _: None)
     assert world.finish(job).state == pb.Job.STATE_SUCCEEDED
+
+
+def test_busy_service_is_waited_for(worlds: Callable[..., World]) -> None:
+    """An episode waits for a service that says when it has room, and for one whose own time ran out."""
+    world = worlds(patience=None)
+    busy = errors.ResourceExhausted("the server is busy", reason="SERVER_BUSY")
+    busy.retry_after = 120.0
+    problems: list[errors.LongVideoError] = [busy]
+
+    def caption(_: tuple[int, ...]) -> str:
+        raise problems[-1]
+
+    world.services.caption = caption
+    job = world.submit(str(VIDEO))
+    eventually(lambda: waiting_reason(world, job) == "the server is busy")
+    assert not_before(world, job) > time.time() + 60, "as long as it was told"
+    problems.append(errors.DeadlineExceeded("its servers said nothing in time"))
+    try_again(world)
+    eventually(lambda: waiting_reason(world, job) == "its servers said nothing in time")
+    world.services.caption = lambda path: f"caption of {path}"
+    try_again(world)
+    assert world.finish(job).state == pb.Job.STATE_SUCCEEDED
+    assert waiting_reason(world, job) == ""
+
+
+def try_again(world: World) -> None:
+    """Takes up what waits, as if the time had passed."""
+    world.database.release_all_leases()
+    world.runner.run(lambda _: None)
+
+
+def waiting_reason(world: World, job: pb.Job) -> str:
+    """Returns why a job waits."""
+    return world.stub.GetJob(pb.GetJobRequest(name=job.name)).waiting_reason
+
+
+def not_before(world: World, job: pb.Job) -> float:
+    """Returns when a job's first episode may be taken up again."""
+    return world.database.jobs.view(name_of(job)).episodes[0].not_before
+
+
+def test_limit_that_no_waiting_changes(worlds: Callable[..., World]) -> None:
+    """An episode fails at once for a limit that stays as it is, however patient."""
+    world = worlds(patience=None)
+
+    def caption(_: tuple[int, ...]) -> str:
+        raise errors.ResourceExhausted("the answer is larger than a message", reason="TOO_LARGE")
+
+    world.services.caption = caption
+    assert world.finish(world.submit(str(VIDEO))).episodes[0].error.reason == "TOO_LARGE"
+
+
+def test_models_that_stay_away(worlds: Callable[..., World]) -> None:
+    """An episode whose models stay away fails when its own time is over, and not before, with what was wrong."""
+    world = worlds(patience=None)
+    world.reason = lambda _: Reply.error(503)
+    limits = pb.EpisodeLimits()
+    limits.max_duration.seconds = 3600
+    job = world.submit(str(VIDEO), limits=limits)
+    eventually(lambda: "503" in waiting_reason(world, job))
+    with world.database.engine.write() as session:  # as if the time were nearly over
+        session.execute(sa.update(EpisodeRow).values(start_time=time.time() - 3597))
+    try_again(world)
+    error = world.finish(job).episodes[0].error
+    assert error.reason.startswith("MODEL_")
+    assert "503" in error.message
+
+
+def test_batch_work_says_so(world: World) -> None:
+    """A batch job tells the models' services that nobody waits for it; a job tells which it is."""
+    for priority in (types_pb2.PRIORITY_INTERACTIVE, types_pb2.PRIORITY_BATCH):
+        world.services.made.clear()
+        world.services.caption_requests.clear()
+        world.services.qa_requests.clear()
+        done = world.finish(world.submit(str(VIDEO), priority=priority))
+        assert done.priority == priority
+        asked = [*world.services.caption_requests, *world.services.qa_requests]
+        assert {request.priority for request in asked} == {priority}
+    assert world.submit(str(VIDEO)).priority == types_pb2.PRIORITY_INTERACTIVE
+    with pytest.raises(errors.InvalidArgument, match=r"job.priority is 9"):
+        world.submit(str(VIDEO), priority=9)
+
+
+def test_queue_stays_short(worlds: Callable[..., World]) -> None:
+    """However many questions are submitted, few messages lie in the queue, and all are answered."""
+    world = worlds(work=False)
+    jobs = [world.submit(str(VIDEO), *(f"Question {number}?" for number in range(60))) for _ in range(3)]
+    world.runner.sweep(celery_app.nudger(world.app))
+    assert 0 < queued(world) <= celery_app.QUEUE_LIMIT
+    world.worker = celery_app.start_worker(world.app, world.runner, 8)
+    assert all(world.finish(job).state == pb.Job.STATE_SUCCEEDED for job in jobs)
+    eventually(lambda: queued(world) == 0)
+
+
+def queued(world: World) -> int:
+    """Returns how many messages lie in the queue."""
+    with world.app.connection_for_write() as connection:
+        queue: Any = world.app.amqp.queues[world.app.conf.task_default_queue]
+        return int(queue(connection.default_channel).queue_declare().message_count)
 
 
 def test_model_that_refuses(world: World) -> None:

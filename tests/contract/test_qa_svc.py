@@ -52,7 +52,7 @@ def serve(model: ScriptedModelServer) -> Iterator[Callable[[ObjectStore], Ask]]:
     running: list[tuple[rpc.Server, ModelClient, Any]] = []
 
     def start(store: ObjectStore) -> Ask:
-        client = ModelClient("qa", [Endpoint(url=model.url, roles=frozenset(["qa"]))], max_attempts=2)
+        client = ModelClient("qa", [Endpoint(url=model.url, roles=frozenset(["qa"]), priority=True)], max_attempts=2)
         server = rpc.serve([registration(VideoQAServicer(Answerer(Library(store, MEDIA), client, load_pack())))])
         channel = rpc.connect(server.address)
         running.append((server, client, channel))
@@ -89,6 +89,15 @@ def test_an_answer(ask: Ask, model: ScriptedModelServer) -> None:
     assert response.segment.end_offset.ToMicroseconds() == 65 * 50_000
     (call,) = response.calls
     assert (call.role, call.outcome, call.image_count) == (types_pb2.ROLE_QA, types_pb2.ModelCall.OUTCOME_OK, 16)
+
+
+def test_priority(ask: Ask, model: ScriptedModelServer) -> None:
+    """The model server is told how urgent a question is; a priority that is none is refused."""
+    for priority in (0, 1, 2):
+        ask(1, 1, 1, priority=priority)
+    assert [request["priority"] for request in model.requests] == [0, 0, 1]
+    with pytest.raises(errors.InvalidArgument, match=r"priority is 7; give PRIORITY_INTERACTIVE"):
+        ask(1, 1, 1, priority=7)
 
 
 def test_what_the_model_is_shown(ask: Ask, model: ScriptedModelServer, store: ObjectStore) -> None:
