@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
+from longvideo import logs
 from longvideo.errors import LongVideoError
 from longvideo.rpc import Server
 from longvideo.settings import Settings, load
@@ -31,6 +32,7 @@ def run(name: str, start: Callable[[Settings], Server]) -> int:
         signal.signal(number, tell)
     try:
         settings = load()
+        logs.configure(settings, name)
         server = start(settings)
     except LongVideoError as error:
         print(f"{name}: {error.message}", file=sys.stderr)

@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
@@ -216,6 +216,12 @@ class Settings(BaseSettings):
     Unset: for as long as its job allows it to take.
     """
 
+    log_format: Literal["json", "text"] = "json"
+    """Whether the service processes log a JSON object on each line, or text for people."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What the service processes log at least; `info` has a line for each call."""
+
     def identity(self) -> Identity | None:
         """Returns the files of what the services show to each other, or None where they talk in the open."""
         if self.tls_cert is None or self.tls_key is None:
@@ -231,6 +237,17 @@ class Settings(BaseSettings):
     def media_limits(self) -> MediaLimits:
         """Returns what reading videos may take."""
         return MediaLimits(self.media_memory_bytes, self.media_seconds, self.media_processes)
+
+    def secrets(self) -> set[str]:
+        """Returns every secret in here, for those who see to it that none is shown."""
+        found = {endpoint.api_key.get_secret_value() for endpoint in self.endpoints if endpoint.api_key}
+        for name in SECRETS:
+            value = getattr(self, name)
+            text = value.get_secret_value() if isinstance(value, SecretStr) else value or ""
+            # Only the password of a URL is one, as it stands there and as it is meant.
+            password = urlsplit(text).password or "" if "://" in text else text
+            found |= {password, unquote(password)}
+        return found - {""}
 
     def s3_keys(self) -> tuple[str, str, str]:
         """Returns the access key, the secret key and the session token of the object store; empty where not set."""

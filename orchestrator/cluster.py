@@ -8,27 +8,31 @@ told to stop, by SIGTERM or SIGINT, it takes nothing up any more; its episodes g
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any, NoReturn
 
 import celery
-from celery import beat
+from celery import beat, signals
 from celery.apps.beat import Beat
 from celery.apps.worker import Worker
 from celery.worker import state
 
+from longvideo import logs, ports, rpc
 from longvideo.errors import BadSettings, LongVideoError
 from longvideo.settings import Settings, load
 from orchestrator.celery_app import BROKER_WAIT, Pool, has_room, is_in_memory, listen, make_app
 from orchestrator.cleaning import Cleaner
+from orchestrator.health import broker_check, checks
 from orchestrator.tasks import Runner
 from orchestrator.wiring import make_cleaner, make_runner, open_database
 
+logger = logging.getLogger(__name__)
 _state: Any = state
 
 
@@ -54,15 +58,24 @@ class _Process:
         self.runner = functools.cache(self._make_runner)
         # Nobody gets an episode back from here before this process can no longer take it up again.
         self.deaf = threading.Event()
+        self._health: rpc.Server | None = None  # kept, for a server that nobody keeps is gone
         self.app = make_app(configured, self.runner, self._wrap, functools.cache(self._make_cleaner))
 
-    def require_broker(self) -> None:
-        """Ends the process when the broker is the one that no other process can reach."""
+    def begin(self, service: str) -> None:
+        """Makes the process log. Ends it when the broker is the one that no other process can reach."""
+        logs.configure(self.settings, service)
+        signals.setup_logging.connect(lambda **_: None, weak=False)  # so that Celery leaves it as it is
         if is_in_memory(self.settings):
             _refuse(
                 "broker_url is memory://, which no other process can reach; set LONGVIDEO_BROKER_URL to "
                 "redis://host:6379/0 here and for `python -m orchestrator`"
             )
+
+    def serve_health(self, needed: Mapping[str, rpc.Check]) -> None:
+        """Answers health checks where the settings say, if anywhere. Raises what `ports.serve_internal` raises."""
+        if self.settings.health_listen:
+            self._health = ports.serve_internal(self.settings, "health_listen", [], needed)
+            logger.info("health checks are answered at %s", self._health.address)
 
     def _make_runner(self) -> Runner:
         return make_runner(self.settings, open_database(self.settings))
@@ -83,9 +96,10 @@ class ClusterWorker(Worker):
     """What `celery worker` runs."""
 
     def __init__(self, process: _Process, **options: Any) -> None:
-        process.require_broker()
+        process.begin("worker")
         try:
             self._runner = process.runner()
+            process.serve_health(checks(self._runner.database, app=process.app))
         except LongVideoError as error:
             _refuse(error.message)
         self._deaf, self._grace = process.deaf, process.settings.grace_seconds
@@ -131,7 +145,11 @@ class ClusterBeat(Beat):
     """What `celery beat` runs."""
 
     def __init__(self, process: _Process, **options: Any) -> None:
-        process.require_broker()
+        process.begin("beat")
+        try:
+            process.serve_health({"broker": broker_check(process.app)})
+        except LongVideoError as error:
+            _refuse(error.message)
         super().__init__(app=process.app, **options)
 
 

@@ -19,11 +19,13 @@ def checks(
     if store is not None:
         found["object-store"] = ports.storage_check(store)
     if app is not None:
-        found["broker"] = _broker_check(app)
+        found["broker"] = broker_check(app)
     return found
 
 
-def _broker_check(app: celery.Celery) -> rpc.Check:
+def broker_check(app: celery.Celery) -> rpc.Check:
+    """Returns what finds out whether an app's broker answers."""
+
     def check() -> None:
         with app.connection_for_write(connect_timeout=_CONNECT_SECONDS) as connection:
             connection.ensure_connection(max_retries=1, timeout=_CONNECT_SECONDS)

@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Callable
 
-from longvideo import errors
+from longvideo import errors, logs
 from longvideo.errors import Cancelled, LongVideoError
 from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator.episode import navigate
@@ -74,7 +74,10 @@ class Runner:
                 if alone:
                     nudge(1)
                     alone = False
-                self._finish(taken, lease)
+                with logs.bound(
+                    trace_id=logs.new_trace(), tenant=taken.job.tenant_id, **logs.names_of(str(taken.held.name))
+                ):
+                    self._finish(taken, lease)
             except LongVideoError as error:  # the database is away; leases expire, and a sweep finds what is left
                 logger.warning("cannot take an episode up: %s", error)
                 return
@@ -88,6 +91,7 @@ class Runner:
             end = self._carry_out(taken, lease)
             if end is not None:
                 self.database.work.end(taken.held, taken.writer, end)
+            logger.info("%s %s", name, end.state if end is not None else "goes on later")
         except LeaseLost:
             logger.info("%s is in other hands", name)
         except LongVideoError as error:  # the database is away; the lease expires, and a sweep finds the episode

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 
 from longvideo import addresses, errors
+from longvideo.rpc import tracing
 from longvideo.rpc.limits import CHANNEL_OPTIONS
 from longvideo.rpc.status import from_rpc_error
 
@@ -34,7 +35,7 @@ def connect(
 
 
 class _Metadata(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
-    """Says who is calling."""
+    """Says who is calling, for which episode, and in which trace."""
 
     def __init__(self, token: str) -> None:
         self._own = (("authorization", f"Bearer {token}"),) if token else ()
@@ -46,7 +47,7 @@ class _Metadata(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientIntercep
         return continuation(self._with_own(details), request)
 
     def _with_own(self, details: Any) -> Any:
-        return details._replace(metadata=(*(details.metadata or ()), *self._own))
+        return details._replace(metadata=(*(details.metadata or ()), *self._own, *tracing.outgoing()))
 
 
 class _Decode(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):

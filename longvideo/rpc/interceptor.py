@@ -1,21 +1,25 @@
-"""What every call goes through on the server's side: who is calling, and what becomes of what the servicer raises."""
+"""What every call goes through on the server's side: who calls, what becomes of errors, and a line in the log."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
 from longvideo import auth, errors
+from longvideo.rpc import tracing
 from longvideo.rpc.limits import Threads
 from longvideo.rpc.status import to_status
 
 logger = logging.getLogger(__name__)
+access = logging.getLogger("longvideo.access")
 
 Authenticate = Callable[[str], auth.Caller]
 """Given a bearer token's text, empty when the call has none, returns who is calling, or raises Unauthenticated."""
@@ -43,54 +47,93 @@ class Calls(grpc.ServerInterceptor):
         handler = continuation(details)
         if handler is None or details.method.startswith(_OPEN):
             return handler
+        began = _Began(details.method, details.invocation_metadata)
         if self._threads.full():
-            return grpc.stream_unary_rpc_method_handler(self._busy)
-        metadata = details.invocation_metadata
+            return grpc.stream_unary_rpc_method_handler(self._busy(began))
         if handler.unary_unary:
-            method = self._unary(handler.unary_unary, handler.request_deserializer, metadata)
+            method = self._unary(handler.unary_unary, handler.request_deserializer, began)
             return grpc.stream_unary_rpc_method_handler(method, None, handler.response_serializer)
         if handler.unary_stream:
-            method = self._stream(handler.unary_stream, handler.request_deserializer, metadata)
+            method = self._stream(handler.unary_stream, handler.request_deserializer, began)
             return grpc.stream_stream_rpc_method_handler(method, None, handler.response_serializer)
         return None  # a stream of requests is nothing that this knows how to guard
 
-    def _busy(self, _: Iterator[bytes], context: grpc.ServicerContext) -> None:
+    def _busy(self, began: _Began) -> Callable[..., None]:
         error = errors.Unavailable(
             f"The server answers {self._threads.concurrency} calls already, as many as it may; try again soon.",
             reason="SERVER_BUSY",
         )
         error.retry_after = _BUSY_SECONDS
-        _abort(context, error)
 
-    def _unary(self, method: Callable[..., Any], parse: Callable[[bytes], Any], metadata: Any) -> Callable[..., Any]:
+        def call(_: Iterator[bytes], context: grpc.ServicerContext) -> None:
+            with began.logged(context):
+                tracing.bind(began.method, began.metadata, trusted=False)
+                began.abort(context, error)
+
+        return call
+
+    def _unary(self, method: Callable[..., Any], parse: Callable[[bytes], Any], began: _Began) -> Callable[..., Any]:
         def call(requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
-            try:
-                self._identify(metadata)
-                return method(_only(requests, parse), context)
-            except Exception as error:  # noqa: BLE001  # the one boundary: nothing may leave as a traceback
-                _abort(context, error)
+            with began.logged(context):
+                try:
+                    self._identify(began)
+                    return method(_only(requests, parse), context)
+                except Exception as error:  # noqa: BLE001  # the one boundary: nothing may leave as a traceback
+                    began.abort(context, error)
 
         return call
 
     def _stream(
-        self, method: Callable[..., Iterator[Any]], parse: Callable[[bytes], Any], metadata: Any
+        self, method: Callable[..., Iterator[Any]], parse: Callable[[bytes], Any], began: _Began
     ) -> Callable[..., Iterator[Any]]:
         def call(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
-            try:
-                self._identify(metadata)
-                yield from method(_only(requests, parse), context)
-            except Exception as error:  # noqa: BLE001  # as above
-                _abort(context, error)
+            with began.logged(context):
+                try:
+                    self._identify(began)
+                    yield from method(_only(requests, parse), context)
+                except Exception as error:  # noqa: BLE001  # as above
+                    began.abort(context, error)
 
         return call
 
-    def _identify(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
-        """Sets who is calling. Raises Unauthenticated."""
+    def _identify(self, began: _Began) -> None:
+        """Finds out who is calling, and binds what came with the call. Raises Unauthenticated."""
+        tracing.bind(began.method, began.metadata, trusted=self._authenticate is None)
         if self._authenticate is not None:
-            auth.CALLER.set(self._authenticate(_bearer(metadata)))
+            auth.CALLER.set(self._authenticate(_bearer(began.metadata)))
+            tracing.bind_caller()
 
 
-def _bearer(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+class _Began:
+    """A call that has come, until its line is logged."""
+
+    def __init__(self, method: str, metadata: tracing.Metadata) -> None:
+        self.method, self.metadata = method, metadata
+        self._time = time.monotonic()
+        self._code = "OK"
+
+    @contextlib.contextmanager
+    def logged(self, context: grpc.ServicerContext) -> Iterator[None]:
+        """Logs a line at the end of the call that is answered within."""
+        try:
+            yield
+        finally:
+            if self._code == "OK" and not context.is_active():  # the caller has gone, and hears of no answer
+                self._code = "CANCELLED"
+            seconds = round(time.monotonic() - self._time, 4)
+            access.info("%s %s", self.method, self._code, extra={"code": self._code, "seconds": seconds})
+
+    def abort(self, context: grpc.ServicerContext, error: Exception) -> NoReturn:
+        """Ends the call with an error."""
+        if not isinstance(error, errors.LongVideoError):
+            reference = secrets.token_hex(4)
+            logger.error("unexpected error %s", reference, exc_info=error)
+            error = errors.Internal(f"An unexpected error happened; the server's log has it under {reference}.")
+        self._code = error.code.name
+        context.abort_with_status(rpc_status.to_status(to_status(error)))
+
+
+def _bearer(metadata: tracing.Metadata) -> str:
     """Returns the bearer token's text, empty when there is none."""
     given = [value for key, value in metadata if key == "authorization"]
     if not given:
@@ -113,11 +156,3 @@ def _only(requests: Iterator[bytes], parse: Callable[[bytes], Any]) -> Any:
         raise errors.InvalidArgument(
             "The request cannot be read; it is not the message that this method takes.", reason="REQUEST_UNREADABLE"
         ) from None
-
-
-def _abort(context: grpc.ServicerContext, error: Exception) -> None:
-    if not isinstance(error, errors.LongVideoError):
-        reference = secrets.token_hex(4)
-        logger.error("unexpected error %s", reference, exc_info=error)
-        error = errors.Internal(f"An unexpected error happened; the server's log has it under {reference}.")
-    context.abort_with_status(rpc_status.to_status(to_status(error)))

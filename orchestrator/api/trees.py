@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from longvideo import rpc, usage
+from longvideo import logs, rpc, usage
 from longvideo.errors import InvalidArgument, LongVideoError, ResourceExhausted
 from longvideo.resources import VideoName
 from longvideo.segments import LEVELS, Segment, Tree, tree_width
@@ -102,7 +102,7 @@ class TreeMethods:
         try:
             for segments in levels:
                 waiting: list[Future[pb.BuildTreeResponse]] = [
-                    pool.submit(self._caption, plan, segment, deadline, context) for segment in segments
+                    pool.submit(logs.carried(self._caption), plan, segment, deadline, context) for segment in segments
                 ]
                 for finished in as_completed(waiting):
                     response = finished.result()

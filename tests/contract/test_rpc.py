@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from longvideo import errors, rpc
+from longvideo import errors, logs, rpc
 from longvideo.rpc.status import MAX_MESSAGE_BYTES
 from longvideo.usage import Call
 from longvideo.v1 import caption_pb2, caption_pb2_grpc, orchestrator_pb2, orchestrator_pb2_grpc
@@ -231,3 +232,59 @@ def test_an_error_is_never_too_long_for_the_wire(call: Callable[..., Any], text:
     assert caught.value.reason == "GONE"
     assert 100 < len(caught.value.message.encode()) <= MAX_MESSAGE_BYTES
     assert [made.id for made in caught.value.calls] == [made.id for made in told]
+
+
+class Lines(logging.Handler):
+    """Keeps what is logged about calls, with what was bound then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, dict[str, str]]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.seen.append((record.getMessage(), dict(logs.names())))
+
+
+@pytest.fixture
+def lines() -> Iterator[list[tuple[str, dict[str, str]]]]:
+    """Gives the lines about calls."""
+    access, handler = logging.getLogger("longvideo.access"), Lines()
+    access.addHandler(handler)
+    before = access.level
+    access.setLevel(logging.INFO)
+    yield handler.seen
+    access.setLevel(before)
+    access.removeHandler(handler)
+
+
+def test_each_call_is_a_line(call: Callable[..., Any], lines: list[tuple[str, dict[str, str]]]) -> None:
+    """A call is one line with its method, its code, and whom it was for; the next call starts from nothing."""
+    episode = logs.names_of("jobs/1/episodes/2")
+    bound = logs.bound(tenant="ada", trace_id="0af7651916cd43dd8448eb211c80319c", **episode)
+    with bound, pytest.raises(errors.NotFound):
+        call(raises(errors.NotFound("gone")))
+    call(lambda _: None)
+
+    first, second = lines
+    assert first == (
+        f"/{SERVICE}/ListCaptions NOT_FOUND",
+        {
+            "method": "ListCaptions", "tenant": "ada", "trace_id": "0af7651916cd43dd8448eb211c80319c",
+            "episode": "jobs/1/episodes/2", "job": "jobs/1",
+        },
+    )  # fmt: skip
+    assert second[0] == f"/{SERVICE}/ListCaptions OK"
+    assert second[1].keys() == {"method", "trace_id"}
+
+
+def test_a_stream_is_a_line(lines: list[tuple[str, dict[str, str]]]) -> None:
+    """A stream is one line at its end, also when its caller has gone."""
+    server, stream = watch(None)
+    next(stream)
+    stream.cancel()
+    deadline = time.monotonic() + 60
+    while not lines and time.monotonic() < deadline:
+        time.sleep(0.01)
+    server.stop(0)
+
+    assert [line for line, _ in lines] == ["/longvideo.v1.OrchestratorService/WatchJob CANCELLED"]
