@@ -21,7 +21,7 @@ from longvideo.video import VideoIndex
 from longvideo.video.bitstream import DISPOSABLE
 
 ROOT = Path(__file__).parents[2]
-OURS, PEERS = ("ours-exact", "ours-keyframe"), ("decord", "pyav", "opencv", "torchcodec", "ffmpeg")
+OURS, PEERS = ("ours-exact", "ours-sandboxed", "ours-keyframe"), ("decord", "pyav", "opencv", "torchcodec", "ffmpeg")
 LOCAL = ("clip", "low", "medium", "high", "high8h", "ten")
 REMOTE = ("s3", "s3+20ms")
 _BUCKET = "s3://films/bench"
@@ -93,7 +93,7 @@ class _Bench:
         for way in self._ways:
             if (way, task) in _NEVER or way in self._failed or (turn and (way, task) in _ONCE):
                 continue
-            if task in REMOTE and way not in {"ours-exact", "decord"}:
+            if task in REMOTE and way not in {"ours-exact", "ours-sandboxed", "decord"}:
                 continue
             if task == "index" and way != "ours-exact":
                 continue

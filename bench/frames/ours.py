@@ -1,10 +1,11 @@
-"""Our own way: what the services do from an open store to JPEGs, without the process that confines the decoders."""
+"""Our own way: what the services do from an open store to JPEGs; `sandboxed` starts the confined processes too."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from bench.frames.tasks import Task
 from longvideo.clips import Clip, Library, span_times
@@ -12,6 +13,9 @@ from longvideo.resources import VideoName
 from longvideo.segments import Segment, Span
 from longvideo.storage import ObjectStore, index_key, open_store, source_key
 from longvideo.video import ByteSource, Frame, FrameSelection, VideoIndex, build_index, choose_frames, read_frames
+
+if TYPE_CHECKING:
+    from longvideo.video.sandbox import MediaReader
 
 VIDEO: Final = VideoName("ab" * 32)
 Shown = list[tuple[list[int], list[bytes]]]
@@ -50,11 +54,22 @@ def add(store: ObjectStore, path: Path) -> VideoIndex:
 
 
 def run(
-    where: str, keys: tuple[str, str, str], tasks: Sequence[Task], selection: FrameSelection
+    where: str, keys: tuple[str, str, str], tasks: Sequence[Task], how: FrameSelection | Literal["sandboxed"]
 ) -> tuple[Shown, float]:
     """Does the tasks one after the other, as one process that lives on. Returns the frames, and how many moved."""
+    if how == "sandboxed":
+        from longvideo.video.sandbox import Sandbox  # noqa: PLC0415  # a way without it needs less memory
+
+        with contextlib.closing(Sandbox()) as media:
+            return _run(where, keys, tasks, "exact", media)
+    return _run(where, keys, tasks, how, _Reader())
+
+
+def _run(
+    where: str, keys: tuple[str, str, str], tasks: Sequence[Task], selection: FrameSelection, media: MediaReader
+) -> tuple[Shown, float]:
     store = open_store(Path(where), "" if not where.startswith("s3:") else where, keys)
-    library = Library(store, _Reader())
+    library = Library(store, media)
     index = library.index(VIDEO)
     shown: Shown = []
     moved = 0

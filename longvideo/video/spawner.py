@@ -18,6 +18,7 @@ from longvideo.video.wire import DROP, END, FORK, ORDER, REPLY
 _LOG = logging.getLogger(__name__)
 # The process imports in a fraction of a second, and answers an order in a few milliseconds.
 _PATIENCE_SECONDS: Final = 60.0
+_END_SECONDS: Final = 1.0
 # A message of the largest kind passes with few changes between the two processes.
 _BUFFER_BYTES: Final = 4 << 20
 
@@ -72,7 +73,12 @@ class _Maker:
         return int(REPLY.unpack(data)[0])
 
     def close(self) -> None:
+        """Ends the process; its processes end with it."""
         self.control.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            # Without orders it ends by itself, unless it is importing still.
+            self.process.wait(_END_SECONDS if self.ready else 0)
+            return
         self.process.kill()
         self.process.wait()
 

@@ -102,7 +102,7 @@ def main(fd: int, tasks: Mapping[str, Task] = TASKS) -> None:
         while True:
             said, descriptors, _, _ = socket.recv_fds(control, ORDER.size, 1, socket.MSG_WAITALL)
             if len(said) < ORDER.size:
-                return
+                break
             what, process = ORDER.unpack(said)
             if what == FORK:
                 made = os.fork()
@@ -118,6 +118,8 @@ def main(fd: int, tasks: Mapping[str, Task] = TASKS) -> None:
             elif what == DROP:
                 dropped.add(process)
             dropped -= {each for each in dropped if os.waitpid(each, os.WNOHANG)[0]}
+    for process in dropped:
+        os.waitpid(process, 0)
 
 
 def _live(fd: int, tasks: Mapping[str, Task]) -> None:

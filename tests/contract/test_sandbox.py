@@ -67,7 +67,7 @@ def sandbox() -> Iterator[Sandbox]:
 def hostile() -> Iterator[Sandbox]:
     """A sandbox whose processes were taken over."""
     made = Sandbox(
-        MediaLimits(memory_bytes=LEAST_MEMORY_BYTES, seconds=2, processes=2), program="tests.contract.hostile"
+        MediaLimits(memory_bytes=LEAST_MEMORY_BYTES, seconds=4, processes=2), program="tests.contract.hostile"
     )
     yield made
     made.close()
@@ -145,7 +145,7 @@ def test_a_process_may_compute_and_nothing_else(hostile: Sandbox, film: Path, at
 
 def test_without_a_filter_the_limits_still_hold(film: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Where system calls cannot be filtered no file and no socket can be opened either; and that is said once."""
-    sandbox = Sandbox(MediaLimits(seconds=5), program="tests.contract.unfiltered")
+    sandbox = Sandbox(MediaLimits(), program="tests.contract.unfiltered")
     with caplog.at_level(logging.WARNING):
         for attempt in ("socket", "read a file", "write a file"):
             assert order(sandbox, film, attempt).message == "EMFILE"
