@@ -8,11 +8,14 @@ import sys
 
 from bench.load import api, episodes, script, stack
 
+_LIMIT = 0.05
+"""The share of an episode's model time that its worker may add."""
+
 
 def main() -> int:
     """Measures what the arguments say."""
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
-    parser.add_argument("--concurrent", type=int, nargs="+", default=[50, 100, 200, 300, 400])
+    parser.add_argument("--concurrent", type=int, nargs="+", default=[50, 100, 200, 300, 400, 600])
     parser.add_argument("--databases", nargs="+", choices=("postgresql", "sqlite"), default=["postgresql"])
     parser.add_argument("--scale", type=float, default=1.0, help="times every model's latency; figures need 1")
     parser.add_argument("--lengths", type=float, default=1.0, help="how long to measure, in lengths of an episode")
@@ -27,11 +30,14 @@ def main() -> int:
     )
     for kind in given.databases:
         print(f"{kind}\n{episodes.HEADING}")
-        calls: list[str] = []
+        calls, carried = list[str](), 0
         for concurrent in given.concurrent:
             with stack.running(kind, min(1024, concurrent * 3 // 2 + 20), given.scale, worker) as system:
-                print(episodes.measure(system, concurrent, given.scale, given.lengths).row(), flush=True)
+                result = episodes.measure(system, concurrent, given.scale, given.lengths)
+                print(result.row(), flush=True)
+                carried = max(carried, concurrent if result.overhead < _LIMIT else 0)
                 calls = calls or api.measure(system, given.api_seconds)
+        print(f"{carried} concurrent episodes, the most that were tried with less than {100 * _LIMIT:.0f} % added")
         print("\n".join([f"the API, {api.CALLERS} callers and {api.WATCHERS} watchers", api.HEADING, *calls]))
     return 0
 

@@ -39,13 +39,18 @@ class Result:
     cpu_ms: float
     others: dict[str, float]
 
+    @property
+    def overhead(self) -> float:
+        """The median episode's overhead."""
+        return statistics.median(self.overheads)
+
     def row(self) -> str:
         """Returns a line of the table."""
-        over, wait = self.overheads, self.waits
+        wait = self.waits
         busiest = max(self.others, key=self.others.__getitem__)
         return (
             f"{self.concurrent:10} {self.under_way:9.0f} {self.episodes:8} {self.rounds_per_second:8.1f} "
-            f"{100 * statistics.median(over):8.2f} {100 * p95(over):8.2f} {1000 * statistics.median(wait):8.0f} "
+            f"{100 * self.overhead:8.2f} {100 * p95(self.overheads):8.2f} {1000 * statistics.median(wait):8.0f} "
             f"{1000 * p95(wait):8.0f} {100 * self.cpu_share:7.1f} {self.cpu_ms:7.2f}  "
             f"{busiest} {100 * self.others[busiest]:.0f} %"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import socket
 import ssl
@@ -15,7 +16,16 @@ import pytest
 from longvideo.errors import Cancelled, DeadlineExceeded, ModelUnavailable
 from longvideo.inference import Endpoint, ModelClient
 from longvideo.testing import Reply, ScriptedModelServer
+from longvideo.transport import LONGEST_SLICE, SLICE, patience
 from tests.contract.model_server import asked, soon
+
+
+def test_patience_grows() -> None:
+    """Whoever waits looks soon at first, then more and more rarely, but at least once a second."""
+    pauses = list(itertools.islice(patience(), 20))
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (SLICE, LONGEST_SLICE)
+    assert LONGEST_SLICE <= 1
 
 
 @pytest.fixture(scope="module")
