@@ -44,13 +44,11 @@ def main() -> NoReturn:
     everything that is kept was kept when it was made.
     """
     signals.install()
-    # gRPC's own log would tell the user about every connection that ends.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     for stream in (sys.stdout, sys.stderr):
         # A terminal or pipe that cannot show a character gets another, not an exception.
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _log_plainly()
     try:
         code = run(sys.argv[1:])
         sys.stdout.flush()
@@ -61,6 +59,15 @@ def main() -> NoReturn:
     with contextlib.suppress(BrokenPipeError):
         sys.stderr.flush()
     os._exit(signals.exit_code() or code)
+
+
+def _log_plainly() -> None:
+    """Lets only errors through, as text, on standard error."""
+    from longvideo import logs  # noqa: PLC0415  # the standard library, and no more
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logs.Hiding(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")))
+    logging.basicConfig(level=logging.ERROR, handlers=[handler])
 
 
 def _stop_code() -> int:

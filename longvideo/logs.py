@@ -11,7 +11,6 @@ import contextvars
 import functools
 import json
 import logging
-import os
 import re
 import secrets
 import sys
@@ -86,8 +85,6 @@ def carried(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 def configure(settings: Settings, service: str) -> None:
     """Makes this process log as the settings say, one line at a time, on standard error."""
-    # gRPC's core would write to standard error in a form of its own what it also tells its callers.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter(settings, service))
     root = logging.getLogger()
