@@ -83,6 +83,8 @@ class Client:
             return _answered(lambda: self._stub.CreateVideo(request, timeout=CALL_SECONDS), _unseen)
 
         created = create()
+        if created.video.name != video_name(digest):
+            raise errors.Internal(f"the server was told of {video_name(digest)}, and answers about another video")
         if created.video.state == types_pb2.Video.STATE_READY:
             return created.video
         if created.upload_uri or created.parts:

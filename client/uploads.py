@@ -83,7 +83,7 @@ def send(
     Raises FailedPrecondition and StorageUnavailable, which name the place that cannot be written to.
     """
     if not created.parts and urlsplit(created.upload_uri).scheme not in {"http", "https"}:
-        put_file(created.upload_uri, path)
+        put_file(created.upload_uri, path, created.video.name.rpartition("/")[2])
         return
     sender = _Sender(path, created.video.size_bytes, sent, ca)
     fruitless = 0
@@ -274,15 +274,16 @@ def changed(path: Path) -> errors.FailedPrecondition:
     )
 
 
-def put_file(uri: str, path: Path) -> None:
-    """Puts a file where the server wants it. Raises FailedPrecondition when this machine cannot reach that place.
+def put_file(uri: str, path: Path, name: str) -> None:
+    """Puts a file where the server wants it, by this name. Raises FailedPrecondition when this machine cannot do that.
 
     A `file:` URI gets a hard link, or a symbolic link where the file system allows no hard one, so that a video of any
     size costs nothing.
     """
     parts = urlsplit(uri)
     target = Path(unquote(parts.path))
-    if parts.scheme != "file" or not target.parent.is_dir():
+    # A server that is not to be trusted could else have any file replaced.
+    if parts.scheme != "file" or target.name != name or not target.parent.is_dir():
         raise errors.FailedPrecondition(
             f"the server wants the video at {uri}, which this machine cannot write to; "
             "run the command on the server's machine, or leave out --server",

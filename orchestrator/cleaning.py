@@ -57,6 +57,8 @@ class Cleaner:
         """Removes what nobody waits for: it came after its video was ready, or a process was killed."""
         for key in self._store.list(UPLOADS):
             tenant, _, video_id = key.removeprefix(UPLOADS).partition("/")
+            if self._uploads.current(tenant, video_id) is not None:
+                continue
             with self._unless_held(verifying_key(video_id)) as free:
                 if free and self._uploads.current(tenant, video_id) is None:
                     self._store.delete(key)
@@ -71,6 +73,8 @@ class Cleaner:
             area, _, rest = key.partition("/")
             if area == "uploads":
                 tenant, _, video_id = rest.partition("/")
+                if self._uploads.current(tenant, video_id) == upload:
+                    continue
                 # Held from before an upload is begun until it is known.
                 with self._unless_held(key) as free:
                     if free and self._uploads.current(tenant, video_id) != upload:

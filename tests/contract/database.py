@@ -234,6 +234,42 @@ class DatabaseSuite:
         assert (row.width_px, row.height_px, row.container, row.codec) == (640, 360, "mp4", "h264")
         assert (row.warnings, row.source_version) == (["a warning"], "1000-1")
 
+    def test_uploads_under_way(self, database: Database) -> None:
+        """An upload is known, with its parts, from when it is asked for until its video is ready."""
+        tenant, video = DEFAULT_TENANT, "ef" * 32
+        assert database.uploads.current(tenant, video) is None
+        with pytest.raises(NotFound):
+            database.uploads.asked(tenant, video)
+        database.videos.create(tenant, video, size_bytes=1000, display_name="film.mp4")
+        assert database.uploads.current(tenant, video) == ""
+        assert database.uploads.asked(tenant, video).size_bytes == 1000
+        database.uploads.begun(tenant, video, "upload")
+        assert database.uploads.current(tenant, video) == "upload"
+        database.videos.complete(tenant, video, index())
+        assert database.uploads.current(tenant, video) is None
+        assert database.uploads.abandoned(time.time() + 1, 10) == []
+        database.videos.reopen(video)
+        assert database.uploads.current(tenant, video) == ""
+
+    def test_abandoned_uploads(self, database: Database) -> None:
+        """What nobody asked about for long is dropped, with what was announced; what others have or bring stays."""
+        database.tenants.create("other")
+        shared, alone = "cd" * 32, "ef" * 32
+        for tenant, video in ((DEFAULT_TENANT, alone), (DEFAULT_TENANT, shared), ("other", shared)):
+            database.videos.create(tenant, video, size_bytes=1000, display_name="film.mp4")
+        now = time.time()
+        assert database.uploads.abandoned(now - 60, 10) == []
+        assert not database.uploads.drop(DEFAULT_TENANT, alone, now - 60)
+        assert len(database.uploads.abandoned(now + 60, 10)) == 3
+        assert len(database.uploads.abandoned(now + 60, 2)) == 2
+        assert database.uploads.drop(DEFAULT_TENANT, alone, now + 60)
+        assert not database.uploads.drop(DEFAULT_TENANT, alone, now + 60)
+        assert database.videos.row(alone) is None
+        assert database.uploads.drop(DEFAULT_TENANT, shared, now + 60)
+        assert database.videos.row(shared) is not None
+        database.videos.complete("other", shared, index())
+        assert database.uploads.abandoned(now + 60, 10) == []
+
     def test_unknown_names(self, database: Database) -> None:
         """What does not exist is not found."""
         for look in (

@@ -219,6 +219,17 @@ def test_memory_stays_constant(moto: Moto, bucket: str, film: Path) -> None:
     assert peak < 2 << 20
 
 
+def test_a_server_that_wants_a_file_replaced(tmp_path: Path, film: Path) -> None:
+    """A server cannot make the command write to a file but one that is called after the digest of the bytes."""
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"kept")
+    created = pb.CreateVideoResponse(upload_uri=precious.as_uri())
+    created.video.name = "videos/" + "0" * 64
+    with pytest.raises(errors.FailedPrecondition, match="cannot write to"):
+        uploads.send(film, created, lambda: created, lambda _done, _total: None)
+    assert precious.read_bytes() == b"kept"
+
+
 class Https:
     """An HTTPS server that takes everything, with a certificate of an authority."""
 

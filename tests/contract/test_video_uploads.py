@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
+import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
 from longvideo.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
 from orchestrator import tokens
+from orchestrator.celery_app import CLEAN, make_app
 from orchestrator.cleaning import Cleaner
 from tests.contract.orchestrator_world import World, film
 from tests.parts import KEYS, Moto, Proxy
@@ -372,6 +374,40 @@ def test_what_nobody_knows_of(storage: Storage) -> None:
     assert storage.clean(expiry=1000) == 3
     assert storage.left() == ["backup/1", "backup/of/somebody"]
     storage.store.parts.abort("backup/of/somebody", other)
+
+
+def test_cleaning_is_a_task(storage: Storage) -> None:
+    """Celery's clock sends for the clean-up, and its workers carry it out."""
+    app = make_app(storage.world.settings, cleaner=lambda: storage.world.cleaner)
+    storage.store.put("uploads/default/" + "0" * 64, b"late")
+    assert app.conf.beat_schedule[CLEAN]["task"] == CLEAN
+    app.tasks[CLEAN]()
+    assert storage.left() == []
+
+
+def test_a_few_at_a_time(tmp_path: Path, moto: Moto, buckets: Minio, encoded: bytes) -> None:
+    """While enough videos are being checked, the next client is told when to come again, and its upload stays."""
+    storage = Storage(tmp_path / "data", moto, verification_concurrency=1, verification_queue=0)
+    try:
+        films = [padded(encoded), padded(encoded)]
+        first, second = (create(storage.stub, data) for data in films)
+        write(first, films[0])
+        write(second, films[1])
+        with ThreadPoolExecutor(1) as pool:
+            with storage.store.lock(verifying_key(first.video.name.removeprefix("videos/")), 1):
+                storage.proxy.requests.clear()
+                busy = pool.submit(storage.complete, first)
+                deadline = time.monotonic() + 30
+                while not any(".locks" in path for _, path in storage.proxy.requests):
+                    assert time.monotonic() < deadline
+                    time.sleep(0.01)
+                with pytest.raises(errors.ResourceExhausted, match="call again in 10 s") as caught:
+                    storage.complete(second)
+                assert caught.value.retry_after == 10
+            assert busy.result().state == READY
+        assert storage.complete(second).state == READY
+    finally:
+        storage.close()
 
 
 # Taking videos from other buckets

@@ -188,12 +188,13 @@ class FakeOrchestrator(orchestrator_pb2_grpc.OrchestratorServiceServicer):
         ready = video.state == types_pb2.Video.STATE_READY
         folder = self.uploads / request.sha256
         folder.mkdir(parents=True, exist_ok=True)
-        return pb.CreateVideoResponse(video=video, upload_uri="" if ready else (folder / "source").as_uri())
+        return pb.CreateVideoResponse(video=video, upload_uri="" if ready else (folder / request.sha256).as_uri())
 
     def CompleteVideo(self, request: pb.CompleteVideoRequest, context: grpc.ServicerContext) -> types_pb2.Video:
         self._noted(request, "CompleteVideo")
         video = self._video(request.name)
-        uploaded = self.uploads / request.name.removeprefix("videos/") / "source"
+        digest = request.name.removeprefix("videos/")
+        uploaded = self.uploads / digest / digest
         assert uploaded.stat().st_size == video.size_bytes
         video.state = types_pb2.Video.STATE_READY
         video.duration.FromNanoseconds(round(SECONDS * 1e9))
