@@ -123,6 +123,7 @@ class ClusterWorker(Worker):
         threading.Thread(target=self._hand_over, name="handing over", daemon=True).start()
 
     def _hand_over(self) -> None:
+        logger.info("told to stop; running episodes have %g s to finish their round", self._grace)
         self._runner.hand_over(self._grace)
 
     def _loop(self, consumer: Any, connection: Any, task_consumer: Any, *others: Any) -> NoReturn:

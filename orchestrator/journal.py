@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from longvideo.usage import Call
 from longvideo.v1 import orchestrator_pb2 as pb
-from orchestrator.leases import Lease
+from orchestrator.leases import Lease, insist
 from orchestrator.messages import EpisodeWriter, clean
 from orchestrator.store import Database
 from orchestrator.store.calls import Place
@@ -16,7 +16,10 @@ from orchestrator.transcript import Message, Round
 
 
 class DatabaseJournal:
-    """Implements `orchestrator.spec.Journal` for an episode whose lease is held."""
+    """Implements `orchestrator.spec.Journal` for an episode whose lease is held.
+
+    What a model has said is kept while the database is away, and written when it is back.
+    """
 
     def __init__(
         self, database: Database, held: Held, lease: Lease, writer: EpisodeWriter, *, is_new: bool = False
@@ -47,7 +50,7 @@ class DatabaseJournal:
 
     def began(self, opening: list[Message]) -> None:
         """Records the conversation before the first reply."""
-        self._database.work.begin(self._held, opening)
+        insist(self._lease, lambda: self._database.work.begin(self._held, opening))
 
     def opened(self, caption: Captioned, done: int, total: int) -> None:
         """Records a high-level caption. An episode that is taken up again tells of each only once."""
@@ -85,9 +88,12 @@ class DatabaseJournal:
 
     def _record(self, calls: Sequence[Call], number: int = 0) -> None:
         place = Place(self._held.job_id, self._held.number)
-        self._database.calls.record(calls, self._held.tenant, place, number or None)
+        insist(self._lease, lambda: self._database.calls.record(calls, self._held.tenant, place, number or None))
 
     def _checkpoint(self, event: pb.JobEvent, calls: Sequence[Call], step: Round | None = None) -> None:
         event.episode = str(self._held.name)
         number = step.number if step else 0
-        self._database.work.checkpoint(self._held, event, calls, step=step, number=number)
+        insist(
+            self._lease,
+            lambda: self._database.work.checkpoint(self._held, event, calls, step=step, number=number),
+        )

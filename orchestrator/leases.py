@@ -9,8 +9,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
-from longvideo.errors import Cancelled, LongVideoError
+from sqlalchemy.exc import IntegrityError
+
+from longvideo.errors import Cancelled, LongVideoError, StorageUnavailable
 from orchestrator.store import LeaseLost, Work
 
 logger = logging.getLogger(__name__)
@@ -20,6 +24,12 @@ _LOOK_SECONDS = 0.5
 
 # How many times a lease is renewed before it would end.
 _RENEWALS = 6
+
+# How long a database may be away, as while its server restarts, until what a model has said is given up; and how soon
+# it is tried again first.
+_INSIST_SECONDS, _FIRST_PAUSE = 120.0, 0.1
+
+T = TypeVar("T")
 
 
 class Abandoned(Cancelled):
@@ -54,6 +64,29 @@ class Lease:
         if self._handing_over:
             self.end(Abandoned)
         self.check()
+
+
+def insist(lease: Lease, write: Callable[[], T]) -> T | None:
+    """Writes down what must not get lost, trying again while the database is away and the lease has not ended.
+
+    Returns None when an attempt whose success was not heard of had done it. Raises what `lease.check` raises, and
+    StorageUnavailable when the database stays away.
+    """
+    until, pause = time.monotonic() + _INSIST_SECONDS, _FIRST_PAUSE
+    while True:
+        try:
+            return write()
+        except StorageUnavailable as error:
+            lease.check()
+            if time.monotonic() + pause > until:
+                raise
+            logger.warning("trying again: %s", error.message)
+        except IntegrityError:
+            if pause == _FIRST_PAUSE:
+                raise
+            return None
+        time.sleep(pause)
+        pause = min(2 * pause, 2.0)
 
 
 class Keeper:

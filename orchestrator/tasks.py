@@ -16,7 +16,7 @@ from longvideo.errors import Cancelled, LongVideoError
 from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator.episode import navigate
 from orchestrator.journal import DatabaseJournal
-from orchestrator.leases import Abandoned, Keeper, Lease
+from orchestrator.leases import Abandoned, Keeper, Lease, insist
 from orchestrator.spec import Answered, Ending, EpisodeSpec, Services
 from orchestrator.store import Database, LeaseLost
 from orchestrator.store.work import End, Taken
@@ -90,12 +90,15 @@ class Runner:
         try:
             end = self._carry_out(taken, lease)
             if end is not None:
-                self.database.work.end(taken.held, taken.writer, end)
+                self._record_end(taken, lease, end)
             logger.info("%s %s", name, end.state if end is not None else "goes on later")
         except LeaseLost:
             logger.info("%s is in other hands", name)
         except LongVideoError as error:  # the database is away; the lease expires, and a sweep finds the episode
             logger.warning("cannot record what became of %s: %s", name, error)
+
+    def _record_end(self, taken: Taken, lease: Lease, end: End) -> None:
+        insist(lease, lambda: self.database.work.end(taken.held, taken.writer, end))
 
     def _reclaim_now_and_then(self) -> None:
         """Takes expired leases away from time to time: while every worker is busy, no sweep gets its turn."""

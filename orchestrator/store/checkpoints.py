@@ -33,6 +33,7 @@ _FINISH = sa.update(_ROUNDS).where(
     _ROUNDS.c.job_id == sa.bindparam("of_job"),
     _ROUNDS.c.episode == sa.bindparam("of_number"),
     _ROUNDS.c.number == sa.bindparam("of_round"),
+    _ROUNDS.c.end_time.is_(None),
 )
 # What is known of a round only when it is finished; the rest was recorded when it was decided.
 _FINISHED = ("observation", "notice", "repeated", "cached", "end_time")

@@ -200,3 +200,11 @@ class Cluster:
     def finish(self, job: pb.Job) -> pb.Job:
         """Waits for a job's end, and returns it."""
         return eventually(lambda: (now := self.get(job)).HasField("end_time") and now, f"{job.name} ends")
+
+    def workers(self, *names: str) -> dict[str, Process]:
+        """Returns the workers of these names, starting those that do not run; all are ready."""
+        running = {process.name: process for process in self.processes if process.popen.poll() is None}
+        found = {name: running.get(name) or self.worker(name) for name in names}
+        for worker in found.values():
+            worker.ready(" ready.")
+        return found
