@@ -274,7 +274,7 @@ def test_queue_stays_short(worlds: Callable[..., World]) -> None:
     jobs = [world.submit(str(VIDEO), *(f"Question {number}?" for number in range(60))) for _ in range(3)]
     world.runner.sweep(celery_app.nudger(world.app))
     assert 0 < queued(world) <= celery_app.QUEUE_LIMIT
-    world.worker = celery_app.start_worker(world.app, world.runner, 8)
+    world.worker = celery_app.start_worker(world.app, world.runner, world.cleaner, 8)
     assert all(world.finish(job).state == pb.Job.STATE_SUCCEEDED for job in jobs)
     eventually(lambda: queued(world) == 0)
 
