@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hypothesis import settings
+
 from tests.parts.fixtures import (
     empty_postgres_url,
     migrated,
@@ -13,6 +15,10 @@ from tests.parts.fixtures import (
     redis,
     redis_url,
 )
+
+# No test says how long it takes: the machine may have other things to do.
+settings.register_profile("longvideo", deadline=None)
+settings.load_profile("longvideo")
 
 __all__ = [
     "empty_postgres_url",
