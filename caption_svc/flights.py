@@ -64,7 +64,9 @@ class Flights:
             continue
         error = flight.error
         if error is not None and not isinstance(error, Cancelled | DeadlineExceeded):
-            raise type(error)(error.message, reason=error.reason, **error.metadata) from error
+            told = type(error)(error.message, reason=error.reason, **error.metadata)
+            told.retry_after = error.retry_after
+            raise told from error
         yield False
 
     @contextlib.contextmanager

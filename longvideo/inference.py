@@ -256,7 +256,9 @@ class ModelClient:
 
     def _error(self, failure: Failure, attempts: int) -> LongVideoError:
         more = f" ({_times(attempts)})" if attempts > 1 else ""
-        return failure.error(failure.message + more, reason=failure.reason, role=self._role)
+        error = failure.error(failure.message + more, reason=failure.reason, role=self._role)
+        error.retry_after = failure.wait or None
+        return error
 
     def _attempt(self, server: ModelServer, request: _Request, watch: Watch, calls: list[Call]) -> Answer:
         """Makes one attempt and appends its record to `calls`, however it ends."""

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 # How long an episode waits before it tries again what did not answer: doubled each time, within these bounds.
 _FIRST_WAIT, _LONGEST_WAIT = 5.0, 60.0
+# How long it waits at most where it was told how long.
+_LONGEST_ASKED = 600.0
 
 # How many workers one sweep wakes at most; they wake others.
 _SWEEP_LIMIT = 200
@@ -174,7 +176,8 @@ class Runner:
             until = min(until, (since or now) + self._patience)
         if until - now < _FIRST_WAIT:
             return _failed(error)
-        delay = max(min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(waits, 10)), error.retry_after or 0.0)
+        asked = min(error.retry_after or 0.0, _LONGEST_ASKED)
+        delay = max(min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(waits, 10)), asked)
         # The last attempt is made shortly before the time is over, so that it can still say what is wrong.
         self.database.work.wait(taken.held, error.message, min(delay, until - now - _FIRST_WAIT / 2))
         return None

@@ -732,3 +732,10 @@ def test_priority_goes_where_it_is_understood(bench: Bench) -> None:
     for client, options in ((urgent, {}), (urgent, {"priority": 1}), (bench.client(server), {"priority": 1})):
         ask(client, **options)
     assert [request.get("priority") for request in server.requests] == [0, 1, None]
+
+
+def test_error_says_when_to_try_again(bench: Bench) -> None:
+    """An error carries how long the server asked to wait, where it did."""
+    for reply, seconds in ((Reply.error(503, Retry_After="90"), 90.0), (Reply.error(503), None)):
+        error = refused(bench.client(bench.server(Script(reply)), max_attempts=1))
+        assert error.retry_after == seconds
