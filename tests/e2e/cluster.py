@@ -1,4 +1,4 @@
-"""Every process of a cluster, on real parts, with scripted models."""
+"""Every process of a cluster, on real parts and with TLS, with scripted models."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from longvideo import rpc
+from longvideo import rpc, tls
 from longvideo.testing import Reply, ScriptedModelServer
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
+from tests.certificates import Authority, settings_of
 from tests.parts import KEYS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -125,6 +126,9 @@ class Cluster:
 
     def __init__(self, directory: Path, models: Models, **settings: str) -> None:
         self.directory, self.models = directory, models
+        identity = Authority().issue(directory / "certificates")
+        self.tls = tls.channel_credentials(identity)
+        secure = {f"LONGVIDEO_{name.upper()}": value for name, value in settings_of(identity).items()}
         endpoint = {"url": models.server.url, "model": "scripted", "roles": ["reason", "caption", "qa"]}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("LONGVIDEO_")}
         self.environment = {
@@ -139,6 +143,7 @@ class Cluster:
             "LONGVIDEO_API_LISTEN": "127.0.0.1:0",
             "LONGVIDEO_HEALTH_LISTEN": "127.0.0.1:0",
             "LONGVIDEO_LEASE_SECONDS": "2",
+            **secure,
             "LONGVIDEO_EPISODE_CONCURRENCY": "8",
             **{f"LONGVIDEO_{name.upper()}": value for name, value in settings.items()},
         }
@@ -161,7 +166,7 @@ class Cluster:
         api = self.run("orchestrator", "orchestrator")
         self.run("beat", "celery", "-A", "orchestrator.celery_app", "beat", "--loglevel", "INFO")
         self.address = api.ready("ready at")
-        self.stub = OrchestratorServiceStub(rpc.connect(self.address))
+        self.stub = OrchestratorServiceStub(rpc.connect(self.address, tls=self.tls))
 
     def worker(self, name: str) -> Process:
         """Starts a worker; what it asks of the reasoner bears its name. `ready` waits for it."""
