@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from longvideo.errors import DeadlineExceeded
-from longvideo.storage import UPLOADS, ObjectStore, upload_key, verifying_key
+from longvideo.storage import UPLOADS, ObjectStore, index_key, source_key, upload_key, verifying_key
 from orchestrator.store import Database
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Cleaner:
     """
 
     def __init__(self, database: Database, store: ObjectStore, expiry: float) -> None:
-        self._uploads = database.uploads
+        self._uploads, self._videos = database.uploads, database.videos
         self._store = store
         self._expiry = expiry
 
@@ -44,14 +44,22 @@ class Cleaner:
 
     def _abandoned(self) -> Iterator[bool]:
         before = time.time() - self._expiry
+        parts = self._store.parts
         for holding in self._uploads.abandoned(before, _LIMIT):
             with self._unless_held(verifying_key(holding.video_id)) as free:
                 if free and self._uploads.drop(holding.tenant_id, holding.video_id, before):
                     key = upload_key(holding.tenant_id, holding.video_id)
-                    if self._store.parts is not None and holding.upload_id:
-                        self._store.parts.abort(key, holding.upload_id)
+                    if parts is not None and holding.upload_id:
+                        parts.abort(key, holding.upload_id)
                     self._store.delete(key)
+                    self._forget(holding.video_id)
                     yield True
+
+    def _forget(self, video_id: str) -> None:
+        """Removes what a process had stored of a video that was killed before the video was ready."""
+        if self._videos.row(video_id) is None:
+            for key in (source_key(video_id), index_key(video_id)):
+                self._store.delete(key)
 
     def _objects(self) -> Iterator[bool]:
         """Removes what nobody waits for: it came after its video was ready, or a process was killed."""

@@ -345,11 +345,14 @@ def test_abandoned_uploads(storage: Storage, small: bytes, large: bytes) -> None
     write(create(storage.stub, small), small)
     parts = create(storage.stub, large)
     put(parts.parts[0].uri, large[:PART])
+    # As if a process was killed before the video was ready.
+    storage.store.put(f"{parts.video.name}/source", large)
     assert storage.clean(expiry=1000) == 0
     assert len(storage.left()) == 2
     assert storage.clean() == 2
     assert storage.left() == []
     assert [video.name for video in storage.stub.ListVideos(pb.ListVideosRequest()).videos] == [ready.video.name]
+    assert {key.rpartition("/")[0] for key in storage.store.list("videos/")} == {ready.video.name}
     assert storage.clean() == 0
     write(create(storage.stub, large), large)
     assert storage.complete(parts).state == READY
