@@ -87,7 +87,7 @@ class World:
         if work:
             self.worker = start_worker(self.app, self.runner, self.cleaner, 4)
         backend = Backend(self.database, self.objects, captions, self.settings, nudger(self.app), MEDIA)
-        servicer = OrchestratorServicer(backend, max_watchers=self.max_watchers)
+        self.servicer = servicer = OrchestratorServicer(backend, max_watchers=self.max_watchers)
         authenticate = Authenticator(self.database.tenants) if self.tokens else None
         self.server = rpc.serve([registration(servicer)], authenticate=authenticate)
         self.stub = OrchestratorServiceStub(rpc.connect(self.server.address))

@@ -111,6 +111,24 @@ def test_stopped_worker_gives_its_episodes_back(world: World) -> None:
     assert world.finish(job).state == pb.Job.STATE_SUCCEEDED
 
 
+def test_stopping_server_ends_its_streams(world: World) -> None:
+    """Who follows a job is told that the server stops, and sees the rest elsewhere, from the last position."""
+    gate = Gate(0)
+    world.reason = gate
+    job = world.submit(str(VIDEO))
+    stream = world.watch(job)
+    seen = [next(stream).position]
+    world.servicer.stop_watching()
+    with pytest.raises(errors.Unavailable, match="watch again") as caught:
+        seen += [event.position for event in stream]
+    assert caught.value.reason == "SERVER_STOPPING"
+    world.stop()
+    gate.opened.set()
+    world.start()
+    rest = [event.position for event in world.watch(job, seen[-1])]
+    assert seen + rest == list(range(1, rest[-1] + 1))
+
+
 def name_of(job: pb.Job) -> JobName:
     """Returns a job's name, taken apart."""
     return JobName.parse(job.name)
