@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import threading
 from collections.abc import Iterator
 
 import grpc
 
+from longvideo import auth
 from longvideo.errors import DeadlineExceeded, ResourceExhausted, Unavailable
 from longvideo.resources import JobName
 from longvideo.rpc import HOP_SECONDS
@@ -22,6 +25,9 @@ MAX_WATCHERS = 32
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 0.5
 _BATCH = 100
 
+# When to come again where there was no place to watch from.
+_RETRY_SECONDS = 10.0
+
 
 class Watching:
     """Streams of events."""
@@ -29,7 +35,8 @@ class Watching:
     def __init__(self, database: Database, max_watchers: int = MAX_WATCHERS) -> None:
         self._database = database
         self._max_watchers = max_watchers
-        self._free = threading.BoundedSemaphore(max_watchers)
+        self._places = collections.Counter[str]()
+        self._lock = threading.Lock()
         self._stopping = False
 
     def stop(self) -> None:
@@ -41,16 +48,27 @@ class Watching:
 
         Raises NotFound, DeadlineExceeded, ResourceExhausted when too many are watching, and Unavailable after `stop`.
         """
-        if not self._free.acquire(blocking=False):
-            raise ResourceExhausted(
-                f"{self._max_watchers} callers are watching jobs already; try again later, with the last position seen",
-                reason="TOO_MANY_WATCHERS",
-            )
-        try:
+        with self._place(auth.current()):
             context.add_callback(lambda: self._database.bell.ring(name.job_id))
             yield from self._events(name, position, context)
+
+    @contextlib.contextmanager
+    def _place(self, caller: auth.Caller) -> Iterator[None]:
+        """Gives a caller a place, of which one tenant of several may have half. Raises ResourceExhausted."""
+        share = self._max_watchers if caller is auth.LOCAL else max(1, self._max_watchers // 2)
+        with self._lock:
+            taken = self._places.total()
+            if taken >= self._max_watchers:
+                raise _no_place(f"{taken} callers are watching jobs already", "TOO_MANY_WATCHERS")
+            if self._places[caller.tenant] >= share:
+                raise _no_place(f"{share} callers of your tenant are watching jobs already", "TENANT_WATCHERS")
+            self._places[caller.tenant] += 1
+        try:
+            yield
         finally:
-            self._free.release()
+            with self._lock:
+                self._places[caller.tenant] -= 1
+                self._places += collections.Counter()  # forgets those that have none
 
     def _events(self, name: JobName, position: int, context: grpc.ServicerContext) -> Iterator[pb.JobEvent]:
         pause = _FIRST_PAUSE
@@ -72,6 +90,12 @@ class Watching:
                     left = _time_left(context)
                     if not listener.wait(min(pause, left)):
                         pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+
+def _no_place(what: str, reason: str) -> ResourceExhausted:
+    error = ResourceExhausted(f"{what}; try again later, with the last position seen", reason=reason)
+    error.retry_after = _RETRY_SECONDS
+    return error
 
 
 def _time_left(context: grpc.ServicerContext) -> float:

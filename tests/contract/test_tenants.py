@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
 from orchestrator import tokens
 from orchestrator.api import access
-from tests.contract.database import VIDEO, add_video
+from tests.contract.database import VIDEO, add_video, submit
 from tests.contract.orchestrator_world import World
 
 METHODS = {method.name: method for method in pb.DESCRIPTOR.services_by_name["OrchestratorService"].methods}
@@ -266,3 +267,43 @@ def _new_tenant(tenancy: Tenancy) -> str:
     tenant = f"t-{uuid.uuid4().hex[:8]}"
     tenancy.world.database.tenants.create(tenant)
     return tenancy.token(tenant, "read", "submit")
+
+
+@pytest.fixture
+def narrow(tmp_path: Path) -> Iterator[World]:
+    """A server with four places to watch jobs from, and nobody who works on them."""
+    world = World(tmp_path, tokens=True, work=False, max_watchers=4)
+    yield world
+    world.close()
+
+
+def test_one_tenant_leaves_places_to_watch_from(narrow: World) -> None:
+    """A tenant may have half of the places to watch jobs from, so that others find one."""
+    jobs, token = {}, {}
+    for tenant in ("ann", "bob"):
+        narrow.database.tenants.create(tenant)
+        add_video(narrow.database, VIDEO, tenant)
+        jobs[tenant] = submit(narrow.database, tenant=tenant)
+        row, token[tenant] = tokens.make(tenant, ["read"])
+        narrow.database.tenants.add_token(row)
+
+    def watch(tenant: str, timeout: float) -> Any:
+        metadata = [("authorization", f"Bearer {token[tenant]}")]
+        return narrow.stub.WatchJob(pb.WatchJobRequest(name=str(jobs[tenant])), metadata=metadata, timeout=timeout)
+
+    def refusal(tenant: str) -> str:
+        """Returns why a watch was refused; empty when it was not."""
+        try:
+            next(watch(tenant, 0.5))
+        except errors.ResourceExhausted as error:
+            return f"{error.reason} {error.retry_after}"
+        except errors.DeadlineExceeded:
+            return ""
+        raise AssertionError("nothing happens in this job")
+
+    streams = [watch("ann", 60) for _ in range(2)]
+    # The two are there soon, and not at once.
+    assert "TENANT_WATCHERS 10.0" in (refusal("ann") for _ in range(60))
+    assert refusal("bob") == ""
+    for stream in streams:
+        stream.cancel()
