@@ -18,7 +18,7 @@ from longvideo.video.sandbox import Sandbox
 def start(configured: Settings) -> rpc.Server:
     """Starts the service as the settings say."""
     store = open_store(configured.data_dir, configured.object_store, configured.s3_keys())
-    models = ModelClient("caption", configured.endpoints)
+    models = ModelClient("caption", configured.endpoints, attempt_timeout=configured.model_timeout)
     captioner = Captioner(
         store,
         Library(store, Sandbox(configured.media_limits()), cache_bytes=configured.cache_bytes),

@@ -134,12 +134,14 @@ class Stack:
         pack = load_pack(settings.prompt_pack)
         directory = DataDirectory(settings.data_dir, self._command)
         self._cleanup.append(directory.release)
-        database = Database(settings.database_url or sqlite_url(directory.path / "longvideo.db"))
+        database = Database(
+            settings.database_url or sqlite_url(directory.path / "longvideo.db"), lease_seconds=settings.lease_seconds
+        )
         self._cleanup.append(database.close)
         if self._check:
             _check_servers(settings.endpoints)
         endpoints = self._with_offline(settings.endpoints)
-        clients = {role: ModelClient(role, endpoints) for role in ROLES}
+        clients = {role: ModelClient(role, endpoints, attempt_timeout=settings.model_timeout) for role in ROLES}
         self._stoppers += [client.close for client in clients.values()]
         store = DirectoryStore(directory.path / "objects")
         media = Sandbox(settings.media_limits())

@@ -195,8 +195,12 @@ class Settings(BaseSettings):
     episode_concurrency: int = Field(16, ge=1, le=1024)
     """How many episodes one worker process has in flight."""
 
-    lease_seconds: float = Field(60.0, ge=1)
-    """How long after its last sign of life a worker's episodes are taken over by others."""
+    lease_seconds: float = Field(60.0, ge=3, le=3600)
+    """How long after its last sign of life a worker's episodes are taken over by others.
+
+    Workers give a sign, and dead ones are looked for, six times as often. An episode that waits for something which
+    does not answer tries again after a twelfth of it at first, and as often as this in the end.
+    """
 
     grace_seconds: float = Field(25.0, ge=0)
     """How many seconds a process that is told to stop gives to calls in flight, and to the rounds of its episodes."""
@@ -209,6 +213,9 @@ class Settings(BaseSettings):
 
     rpc_concurrency: int = Field(DEFAULT_CONCURRENCY, ge=1, le=4096)
     """How many calls a service process answers at one time; more are turned away at once, to come again."""
+
+    model_timeout: float = Field(300.0, ge=1)
+    """How many seconds one attempt of a model call may take before another is made, on another server."""
 
     unavailable_patience: float | None = Field(None, ge=0)
     """How many seconds an episode waits for models or storage that do not answer before it fails.

@@ -32,7 +32,6 @@ logger = logging.getLogger(__name__)
 
 RUN_EPISODES = "orchestrator.run_episodes"
 SWEEP = "orchestrator.sweep"
-SWEEP_SECONDS = 10.0
 CLEAN = "orchestrator.clean"
 
 QUEUE_LIMIT = 100
@@ -99,7 +98,7 @@ def make_app(
         broker_transport_options={"polling_interval": _POLL_SECONDS} if in_memory else _TRANSPORT,
         beat_schedule={
             name: {"task": name, "schedule": seconds, "options": {"expires": seconds}}
-            for name, seconds in ((SWEEP, SWEEP_SECONDS), (CLEAN, CLEAN_SECONDS))
+            for name, seconds in ((SWEEP, settings.lease_seconds / 6), (CLEAN, CLEAN_SECONDS))
         },
         timezone="UTC",
     )
@@ -262,7 +261,7 @@ class Worker:
                 self._runner.sweep(nudger(self._app))
             except LongVideoError as error:
                 logger.warning("cannot look for unfinished episodes: %s", error)
-            if self._stopping.wait(SWEEP_SECONDS):
+            if self._stopping.wait(self._runner.database.work.lease_seconds / 6):
                 return
 
     def _clean(self) -> None:

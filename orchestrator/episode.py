@@ -102,9 +102,10 @@ class Episode:
         self.journal.began(self.first)
 
     def step(self) -> None:
-        """Does one round, or the rest of one."""
-        if self.rounds and not self.rounds[-1].finished:
-            self.act(self.rounds[-1])
+        """Does one round, or the rest of one; or takes note that the last one gave the answer."""
+        last = self.rounds[-1] if self.rounds else None
+        if last is not None and (not last.finished or isinstance(last.action, Answer)):
+            self.act(last)
         else:
             self.act(self.decide())
 
@@ -150,8 +151,9 @@ class Episode:
         earlier = next((past for past in self.rounds[: step.number - 1] if past.action == step.action), None)
         match step.action:
             case Answer(text):
-                step.end_time = time.time()
-                self.journal.finished(step, ())
+                if not step.finished:
+                    step.end_time = time.time()
+                    self.journal.finished(step, ())
                 raise Answered(text, protocol.choice(text, self.spec.question.options))
             case GetCaption(segment) | VideoQA(segment) if earlier is not None:
                 step.repeated = True

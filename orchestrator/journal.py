@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from longvideo.usage import Call
 from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator.leases import Lease, insist
 from orchestrator.messages import EpisodeWriter, clean
-from orchestrator.store import Database
+from orchestrator.store import Database, LeaseLost
 from orchestrator.store.calls import Place
 from orchestrator.store.checkpoints import Held
 from orchestrator.tools import Captioned
@@ -54,15 +54,20 @@ class DatabaseJournal:
 
     def opened(self, caption: Captioned, done: int, total: int) -> None:
         """Records a high-level caption. An episode that is taken up again tells of each only once."""
-        if self._opened is None:
-            self._opened = self._database.work.opened(self._held)
-        path = tuple(caption.caption.segment.path)
-        if path in self._opened:
-            self._record(caption.calls)
-            return
-        self._opened.add(path)
         ready = pb.CaptionReady(caption=caption.caption, cached=caption.cached, done_count=done, total_count=total)
-        self._checkpoint(pb.JobEvent(caption_ready=ready), caption.calls)
+        event = pb.JobEvent(episode=str(self._held.name), caption_ready=ready)
+        path = tuple(caption.caption.segment.path)
+
+        def write() -> None:
+            known, self._opened = self._opened, None  # asked for again after a failure
+            known = self._database.work.opened(self._held) if known is None else known
+            if path in known:
+                self._write_calls(caption.calls, 0)
+            else:
+                self._database.work.checkpoint(self._held, event, caption.calls)
+            self._opened = known | {path}
+
+        self._insist(write, caption.calls, 0)
 
     def corrected(self, number: int, problem: str, calls: Sequence[Call]) -> None:  # noqa: ARG002  # told in the round
         """Records the calls of a reply of round `number` that could not be used."""
@@ -87,13 +92,23 @@ class DatabaseJournal:
         self._record(calls, number)
 
     def _record(self, calls: Sequence[Call], number: int = 0) -> None:
+        insist(self._lease, lambda: self._write_calls(calls, number))
+
+    def _write_calls(self, calls: Sequence[Call], number: int) -> None:
         place = Place(self._held.job_id, self._held.number)
-        insist(self._lease, lambda: self._database.calls.record(calls, self._held.tenant, place, number or None))
+        self._database.calls.record(calls, self._held.tenant, place, number or None)
+
+    def _insist(self, write: Callable[[], None], calls: Sequence[Call], number: int) -> None:
+        """Writes something that holds calls, or at least the calls, when somebody else has the episode by now."""
+        try:
+            insist(self._lease, write)
+        except LeaseLost:
+            self._record(calls, number)
+            raise
 
     def _checkpoint(self, event: pb.JobEvent, calls: Sequence[Call], step: Round | None = None) -> None:
         event.episode = str(self._held.name)
         number = step.number if step else 0
-        insist(
-            self._lease,
-            lambda: self._database.work.checkpoint(self._held, event, calls, step=step, number=number),
+        self._insist(
+            lambda: self._database.work.checkpoint(self._held, event, calls, step=step, number=number), calls, number
         )

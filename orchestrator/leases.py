@@ -20,7 +20,7 @@ from orchestrator.store import LeaseLost, Work
 logger = logging.getLogger(__name__)
 
 # How soon a cancelled job is noticed, in seconds.
-_LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.5
 
 # How many times a lease is renewed before it would end.
 _RENEWALS = 6
@@ -109,6 +109,10 @@ class Keeper:
         """Whether `hand_over` or `stop` was called."""
         return self._handing_over or self._stopping.is_set()
 
+    def wait(self, seconds: float) -> bool:
+        """Waits, and tells whether `stop` was called."""
+        return self._stopping.wait(seconds)
+
     def add(self, lease: Lease) -> None:
         """Keeps a lease that was just acquired."""
         with self._lock:
@@ -148,7 +152,7 @@ class Keeper:
     def _run(self) -> None:
         renewed = time.monotonic()
         pause = self._work.lease_seconds / _RENEWALS
-        while not self._stopping.wait(min(_LOOK_SECONDS, pause)):
+        while not self._stopping.wait(min(LOOK_SECONDS, pause)):
             with self._lock:
                 leases = dict(self._leases)
             if not leases:

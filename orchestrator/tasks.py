@@ -16,7 +16,7 @@ from longvideo.errors import Cancelled, LongVideoError
 from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator.episode import navigate
 from orchestrator.journal import DatabaseJournal
-from orchestrator.leases import Abandoned, Keeper, Lease, insist
+from orchestrator.leases import LOOK_SECONDS, Abandoned, Keeper, Lease, insist
 from orchestrator.spec import Answered, Ending, EpisodeSpec, Services
 from orchestrator.store import Database, LeaseLost
 from orchestrator.store.work import End, Taken
@@ -25,16 +25,14 @@ from orchestrator.transcript import Question
 
 logger = logging.getLogger(__name__)
 
-# How long an episode waits before it tries again what did not answer: doubled each time, within these bounds.
-_FIRST_WAIT, _LONGEST_WAIT = 5.0, 60.0
-# How long it waits at most where it was told how long.
+# How long an episode waits at most where it was told how long.
 _LONGEST_ASKED = 600.0
 
 # How many workers one sweep wakes at most; they wake others.
 _SWEEP_LIMIT = 200
 
-# How often a busy process looks for leases that have expired.
-_RECLAIM_SECONDS = 10.0
+# In what time every worker that lives has renewed its leases once the database is back.
+_RENEWING_SECONDS = 3 * LOOK_SECONDS
 
 
 class Runner:
@@ -106,15 +104,24 @@ class Runner:
         """Takes expired leases away from time to time: while every worker is busy, no sweep gets its turn."""
         now = time.monotonic()
         if now >= self._reclaim_time:
-            self._reclaim_time = now + _RECLAIM_SECONDS
-            self.database.work.reclaim()
+            self._reclaim_time = now + self.database.work.lease_seconds / 6
+            self._reclaim()
+
+    def _reclaim(self) -> None:
+        """Takes expired leases away from workers that must be dead.
+
+        Those that live could not renew theirs either while the database was away, and get a moment to do so.
+        """
+        expired = self.database.work.expired()
+        if expired and not self._keeper.wait(_RENEWING_SECONDS):
+            self.database.work.reclaim(expired)
 
     def sweep(self, nudge: Callable[[int], None]) -> int:
         """Gives back what dead workers held, tells jobs why they wait, and nudges for what is due.
 
         Returns the number of episodes that are due, as far as that matters.
         """
-        self.database.work.reclaim()
+        self._reclaim()
         self.database.work.tell_waiting()
         due = self.database.work.due(_SWEEP_LIMIT)
         nudge(due)
@@ -174,12 +181,15 @@ class Runner:
         until = deadline_of(taken)
         if self._patience is not None:
             until = min(until, (since or now) + self._patience)
-        if until - now < _FIRST_WAIT:
+        # A twelfth of a lease, doubled each time, until it is a whole one: five seconds, and a minute.
+        longest = self.database.work.lease_seconds
+        first = longest / 12
+        if until - now < first:
             return _failed(error)
         asked = min(error.retry_after or 0.0, _LONGEST_ASKED)
-        delay = max(min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(waits, 10)), asked)
+        delay = max(min(longest, first * 2 ** min(waits, 10)), asked)
         # The last attempt is made shortly before the time is over, so that it can still say what is wrong.
-        self.database.work.wait(taken.held, error.message, min(delay, until - now - _FIRST_WAIT / 2))
+        self.database.work.wait(taken.held, error.message, min(delay, until - now - first / 2))
         return None
 
 

@@ -55,7 +55,7 @@ def authenticator(settings: Settings, database: Database) -> rpc.Authenticate | 
 def make_runner(settings: Settings, database: Database) -> Runner:
     """Returns what carries episodes out. Raises BadSettings when no endpoint plays the reasoner."""
     services = Services(
-        reasoner=ModelClient("reason", settings.endpoints),
+        reasoner=ModelClient("reason", settings.endpoints, attempt_timeout=settings.model_timeout),
         captions=CaptionServiceStub(ports.connect(settings, "caption_address")),
         video_qa=VideoQAServiceStub(ports.connect(settings, "qa_address")),
         pack=load_pack(settings.prompt_pack),

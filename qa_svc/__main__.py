@@ -18,7 +18,7 @@ from qa_svc.servicer import VideoQAServicer, registration
 def start(configured: Settings) -> rpc.Server:
     """Starts the service as the settings say."""
     store = open_store(configured.data_dir, configured.object_store, configured.s3_keys())
-    models = ModelClient("qa", configured.endpoints)
+    models = ModelClient("qa", configured.endpoints, attempt_timeout=configured.model_timeout)
     answerer = Answerer(
         Library(store, Sandbox(configured.media_limits()), cache_bytes=configured.cache_bytes),
         models,

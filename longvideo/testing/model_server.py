@@ -178,8 +178,8 @@ class ScriptedModelServer:
         reply = Reply(scripted) if isinstance(scripted, str) else scripted
         return reply if reply.body is not None else self._completed(reply, request, tokens)
 
-    def chat_ended(self) -> None:
-        """Notes that a completion has been sent, or could not be."""
+    def chat_ended(self, headers: dict[str, str], *, sent: bool) -> None:  # noqa: ARG002  # for those who build on it
+        """Notes that the answer to a request with these headers was sent as a whole, or could not be."""
         with self.lock:
             self._under_way -= 1
 
@@ -278,15 +278,16 @@ class _Connection(http.server.BaseHTTPRequestHandler):
         if refusal := self._checked():
             self._send(refusal)
             return
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        sent = False
         try:
-            headers = {name.lower(): value for name, value in self.headers.items()}
             try:
                 reply = owner.chat(json.loads(data), headers)
             except AssertionError as error:
                 reply = Reply.error(500, f"the test's own handler failed: {error}")
-            self._send(reply)
+            sent = self._send(reply)
         finally:
-            owner.chat_ended()
+            owner.chat_ended(headers, sent=sent)
 
     def _checked(self) -> Reply | None:
         key = self.server.owner.api_key
@@ -294,13 +295,14 @@ class _Connection(http.server.BaseHTTPRequestHandler):
             return None
         return Reply.error(401, f"Unauthorized: {self.headers.get('authorization', 'no key')}")
 
-    def _send(self, reply: Reply) -> None:
+    def _send(self, reply: Reply) -> bool:
+        """Sends an answer, and tells whether all of it was sent."""
         body = reply.body or b""
         if not self._wait(reply.delay):
-            return
+            return False
         if reply.cut_after is not None and reply.cut_after < 0:
             self._hang_up()
-            return
+            return False
         self.send_response(reply.status)
         self.send_header("Content-Type", reply.content_type)
         self.send_header("Content-Length", str(len(body)))
@@ -313,12 +315,13 @@ class _Connection(http.server.BaseHTTPRequestHandler):
         elif reply.drip:
             for byte in body:
                 if not self._wait(reply.drip):
-                    return
+                    return False
                 self.wfile.write(bytes((byte,)))
         else:
             self.wfile.write(body)
         if reply.hang_up:
             self._hang_up()
+        return reply.cut_after is None
 
     def _wait(self, seconds: float) -> bool:
         """Waits. Returns false when the client has left or the server stops, as a real one notices it too."""

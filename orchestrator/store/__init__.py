@@ -33,8 +33,9 @@ class Database:
     def __init__(self, url: str, *, lease_seconds: float = 60.0, connections: int = 20) -> None:
         """Opens the database at a SQLAlchemy URL. Makes the tables of a SQLite file, or brings them up to date.
 
-        Raises BadSettings for another URL, StorageUnavailable and StorageFull when the database cannot be used, and
-        FailedPrecondition when a newer longvideo has written it, or when the database of a server is not up to date.
+        A worker that does not renew the lease of an episode for `lease_seconds` counts as dead. Raises BadSettings for
+        another URL, StorageUnavailable and StorageFull when the database cannot be used, and FailedPrecondition when a
+        newer longvideo has written it, or when the database of a server is not up to date.
         """
         self.engine = Engine(url, connections)
         (migrations.migrate if self.engine.is_sqlite else migrations.check)(self.engine)

@@ -128,11 +128,17 @@ class Work:
             self._spent = (now + _SPENT_SECONDS, spent)
         return spent
 
-    def reclaim(self) -> int:
-        """Takes expired leases away from workers that must be dead, and returns their number."""
+    def expired(self) -> list[str]:
+        """Returns the leases that have expired."""
+        query = sa.select(EpisodeRow.lease_owner).where(IS_RUNNING, EpisodeRow.lease_until < time.time())
+        with self._engine.read() as session:
+            return [owner for owner in session.scalars(query) if owner is not None]
+
+    def reclaim(self, owners: Collection[str]) -> int:
+        """Takes those of these leases that have expired away from their workers, and returns their number."""
         expired = (
             sa.select(EpisodeRow.job_id, EpisodeRow.number)
-            .where(IS_RUNNING, EpisodeRow.lease_until < time.time())
+            .where(IS_RUNNING, EpisodeRow.lease_owner.in_(owners), EpisodeRow.lease_until < time.time())
             .with_for_update(skip_locked=True)
         )
         with self._engine.write() as session:

@@ -110,7 +110,7 @@ def episode(job: JobName, number: int = 1) -> EpisodeName:
 
 def take(database: Database, job: JobName, number: int = 1, owner: str = "w1", seconds: float = 60.0) -> Taken:
     """Takes this episode up, which must be possible, by keeping all others away for a moment."""
-    database.work.reclaim()
+    database.work.reclaim(database.work.expired())
     keep_away(database, job, number, 1e10)
     taken = database.work.take(owner, seconds)
     keep_away(database, job, number, -1e10)
@@ -128,7 +128,7 @@ def keep_away(database: Database, job: JobName, number: int, seconds: float) -> 
 
 def can_be_taken(database: Database) -> bool:
     """Tells whether there is anything to take up, also from dead workers."""
-    database.work.reclaim()
+    database.work.reclaim(database.work.expired())
     return database.work.due(1) == 1
 
 
@@ -464,7 +464,7 @@ class DatabaseSuite:
         for owner in ("a", "b"):
             assert database.work.take(owner, seconds=-1) is not None
         database.work.renew(["a", "gone"])
-        assert database.work.reclaim() == 1
+        assert database.work.reclaim(database.work.expired()) == 1
         assert take(database, job, 2, "c").held.owner == "c"
         assert not can_be_taken(database)
 
@@ -492,7 +492,7 @@ class DatabaseSuite:
         take(database, dead, seconds=-1)
         database.work.end(over.held, over.writer, ANSWERED)
         assert database.work.due(10) == 1
-        assert database.work.reclaim() == 1
+        assert database.work.reclaim(database.work.expired()) == 1
         assert database.work.due(10) == 2
         assert database.work.due(1) == 1, "nobody counts further than needed"
         assert [taken.job.id for taken in taken_in_turn(database)] == [dead.job_id, fresh.job_id]

@@ -64,8 +64,11 @@ class Server:
     def start(self) -> None:
         """Starts the server and waits until it answers."""
         assert self._process is None, "it runs already"
-        deadline = time.monotonic() + _START_SECONDS
         self._launch()
+        self._wait(time.monotonic() + _START_SECONDS)
+
+    def _wait(self, deadline: float) -> None:
+        """Waits until the server answers, and starts it again when it ends instead."""
         while True:
             try:
                 self.check()
@@ -91,6 +94,14 @@ class Server:
         """Stops the server and starts it again."""
         self.stop()
         self.start()
+
+    def revive(self) -> None:
+        """Starts the server again if it has ended by itself, and waits until it answers."""
+        if self._process is not None and self._process.poll() is None:
+            self._wait(time.monotonic() + _START_SECONDS)
+        else:
+            self._process = None
+            self.start()
 
     def close(self) -> None:
         """Ends the server, if it runs, and removes what it kept."""
