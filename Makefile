@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m
 READY := .venv/ready
 
-.PHONY: help setup demo test check format stubs settings-page fuzz test-vllm bench-frames bench-load clean
+.PHONY: help setup demo test check format stubs settings-page fuzz chaos test-vllm bench-frames bench-load clean
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -57,6 +57,11 @@ FUZZ_SECONDS ?= 30
 
 fuzz: $(READY) ## Gives random input to all that reads; FUZZ_SECONDS for each target (30).
 	$(RUN) pytest tests/fuzz --fuzz-seconds $(FUZZ_SECONDS) --timeout 0
+
+CHAOS ?=
+
+chaos: $(READY) ## Hurts a whole stack in every way for ten minutes. CHAOS="--seed 7 --episodes 500" and more.
+	$(RUN) tests.chaos $(CHAOS)
 
 test-vllm: $(READY) ## Runs the tests that need the genuine vLLM server, on CPU.
 	bin/test-vllm
