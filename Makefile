@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m
 READY := .venv/ready
 
-.PHONY: help setup demo test check format stubs settings-page fuzz chaos test-vllm bench-frames bench-load clean
+.PHONY: help setup demo test check format stubs settings-page fuzz chaos soak test-vllm bench-frames bench-load clean
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -62,6 +62,11 @@ CHAOS ?=
 
 chaos: $(READY) ## Hurts a whole stack in every way for ten minutes. CHAOS="--seed 7 --episodes 500" and more.
 	$(RUN) tests.chaos $(CHAOS)
+
+SOAK ?=
+
+soak: $(READY) ## Loads a whole stack steadily for an hour, and fails when anything grows. SOAK="--minutes 10".
+	$(RUN) tests.chaos.soak $(SOAK)
 
 test-vllm: $(READY) ## Runs the tests that need the genuine vLLM server, on CPU.
 	bin/test-vllm

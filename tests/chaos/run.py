@@ -63,7 +63,7 @@ def run(plan: Plan) -> Result:
         choose = random.Random(plan.seed)
         questions = [make_question(number, choose.choice(films), choose) for number in range(1, plan.episodes + 1)]
         brain = Brain({question.id: question for question in questions}, plan.seed, plan.pace)
-        stack = Stack(directory, brain, TIMING, workers=plan.workers)
+        stack = Stack(directory, brain, TIMING, TENANTS, workers=plan.workers)
         cleanup.callback(stack.close)
         tenants = [
             Tenant(stack, name, questions[number :: len(TENANTS)], plan.seed, plan.spread)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import grpc
 from longvideo import rpc
 from longvideo.settings import Settings
 from longvideo.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
+from orchestrator import tokens
+from orchestrator.store import Database
 from orchestrator.wiring import migrate_database
 from tests.chaos.models import Brain, ModelServer
 from tests.chaos.processes import Process
@@ -25,7 +28,9 @@ DISK_MEBIBYTES = 320
 class Stack:
     """Everything, on free loopback ports. `timing` holds the settings that make hours into seconds."""
 
-    def __init__(self, directory: Path, brain: Brain, timing: dict[str, str], *, workers: int = 3) -> None:
+    def __init__(
+        self, directory: Path, brain: Brain, timing: dict[str, str], tenants: Sequence[str], *, workers: int = 3
+    ) -> None:
         self.directory = directory
         self._cleanup = contextlib.ExitStack()
         self.postgres, self.redis, self.moto = Postgres(), Redis(), Moto()
@@ -35,6 +40,7 @@ class Stack:
         with contextlib.ExitStack() as undo:  # if it cannot be started as a whole
             undo.callback(self.close)
             self._start_servers()
+            self._tokens = self._make_tenants(tenants)
             self.processes = self._make_processes(workers)
             for process in self.processes:
                 process.start()
@@ -52,6 +58,16 @@ class Stack:
         self.database_url = self.postgres.url(self.postgres.create())
         migrate_database(Settings(database_url=self.database_url))
 
+    def _make_tenants(self, names: Sequence[str]) -> dict[str, str]:
+        """Makes tenants, and returns the token of each."""
+        made = {}
+        with contextlib.closing(Database(self.database_url)) as database:
+            for name in names:
+                database.tenants.create(name)
+                row, made[name] = tokens.make(name, ["read", "submit"])
+                database.tenants.add_token(row)
+        return made
+
     def _make_processes(self, workers: int) -> list[Process]:
         ports = {name: free_port() for name in ("api-1", "api-2", "caption-1", "caption-2", "qa-1")}
         self.addresses = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
@@ -62,6 +78,7 @@ class Stack:
             "s3_secret_key": KEYS[1],
             "database_url": self.database_url,
             "broker_url": self.redis.url,
+            "auth": "tokens",
             "qa_address": self.addresses["qa-1"],
             "caption_address": self.addresses["caption-1"],
             **self._timing,
@@ -103,9 +120,9 @@ class Stack:
         """Returns the processes whose name starts so."""
         return [process for process in self.processes if process.name.startswith(start)]
 
-    def connect(self, number: int) -> tuple[grpc.Channel, Any]:
-        """Returns a channel to one of the two API processes, and a stub."""
-        channel = rpc.connect(self.addresses[f"api-{number % 2 + 1}"])
+    def connect(self, number: int, tenant: str) -> tuple[grpc.Channel, Any]:
+        """Returns a tenant's channel to one of the two API processes, and a stub."""
+        channel = rpc.connect(self.addresses[f"api-{number % 2 + 1}"], token=self._tokens[tenant])
         return channel, OrchestratorServiceStub(channel)
 
     def stop_processes(self) -> dict[str, int]:

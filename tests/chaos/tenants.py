@@ -57,7 +57,7 @@ class Tenant:
         self._seconds = seconds
         self._random = random.Random(f"{name} {seed}")
         self._videos: dict[Film, str] = {}
-        self._connections = [stack.connect(number) for number in range(2)]
+        self._connections = [stack.connect(number, name) for number in range(2)]
         self._give_up = threading.Event()
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
