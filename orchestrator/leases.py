@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from sqlalchemy.exc import IntegrityError
 
-from longvideo.errors import Cancelled, LongVideoError, StorageUnavailable
+from longvideo.errors import Cancelled, LongVideoError, StorageFull, StorageUnavailable
 from orchestrator.store import LeaseLost, Work
 
 logger = logging.getLogger(__name__)
@@ -67,16 +67,16 @@ class Lease:
 
 
 def insist(lease: Lease, write: Callable[[], T]) -> T | None:
-    """Writes down what must not get lost, trying again while the database is away and the lease has not ended.
+    """Writes down what must not get lost, trying again while the database is away or full and the lease has not ended.
 
     Returns None when an attempt whose success was not heard of had done it. Raises what `lease.check` raises, and
-    StorageUnavailable when the database stays away.
+    StorageUnavailable or StorageFull when that stays so.
     """
     until, pause = time.monotonic() + _INSIST_SECONDS, _FIRST_PAUSE
     while True:
         try:
             return write()
-        except StorageUnavailable as error:
+        except (StorageUnavailable, StorageFull) as error:
             lease.check()
             if time.monotonic() + pause > until:
                 raise

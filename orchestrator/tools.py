@@ -92,16 +92,34 @@ class Tools:
     def captions(self, segments: Sequence[Segment]) -> Iterator[Captioned]:
         """Makes several captions at one time and yields each when it is there, in the order of their completion.
 
-        Raises the first error; the captions still under way are given up.
+        Raises the first error, once the other captions have ended too, with the calls of all: what is given up cannot
+        be counted. When nobody wants them any more, they are given up.
         """
         done: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        pending = {self._ask_caption(segment, done.put): segment for segment in segments}
+        pending = [self._ask_caption(segment, done.put) for segment in segments]
+        left = len(pending)
         try:
-            for _ in segments:
+            while left:
+                left -= 1
                 yield self._captioned(self._result(done))
+        except errors.Cancelled:
+            raise
+        except errors.LongVideoError as error:
+            for _ in range(left):
+                error.calls += self._calls(done)
+            raise
         finally:
             for call in pending:
                 call.cancel()
+
+    def _calls(self, done: queue.SimpleQueue[Any]) -> tuple[usage.Call, ...]:
+        """Returns the calls of a caption that is not used, however it ended."""
+        try:
+            return self._captioned(self._result(done)).calls
+        except errors.Cancelled:
+            raise
+        except errors.LongVideoError as error:
+            return error.calls
 
     def caption(self, segment: Segment) -> Captioned:
         """Returns the caption of one segment. Raises what the caption service raises, and what `checker` raises."""

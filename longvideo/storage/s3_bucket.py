@@ -179,9 +179,11 @@ class Bucket:
         with self._asking:
             if self._conditional is None:
                 probe = f"{prefix}.probes/{secrets.token_hex(12)}"
-                self.put_if(probe, b"first", None)
-                self._conditional = not self.put_if(probe, b"second", None)
-                self.client.remove_object(self.name, probe)
+                try:
+                    self.put_if(probe, b"first", None)
+                    self._conditional = not self.put_if(probe, b"second", None)
+                finally:
+                    self.client.remove_object(self.name, probe)
             return self._conditional
 
 

@@ -343,6 +343,22 @@ def test_a_failing_service_fails_the_episode_and_counts_its_calls(world: World) 
     assert failed in world.journal.calls
 
 
+def test_a_failing_caption_loses_no_call_of_the_others(world: World) -> None:
+    """When one of the captions that are made at one time fails, what the others took is counted all the same."""
+
+    def caption(path: tuple[int, ...]) -> str:
+        if path == (1,):
+            raise errors.ModelUnavailable("the model is down")
+        time.sleep(0.2)
+        return "a caption"
+
+    world.services.caption = caption
+    with pytest.raises(errors.ModelUnavailable):
+        world.run(CAPTION_2_4)
+
+    assert len([call for call in world.journal.calls if call.role == "caption"]) == 3
+
+
 def test_high_captions_are_asked_for_at_one_time(world: World) -> None:
     """All high-level captions are under way together: each waits until it has seen the others."""
     together = threading.Barrier(4, timeout=5)

@@ -36,23 +36,28 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 
 Failing = Callable[[str, int], None]
+FAILURES = {
+    "before": StorageUnavailable("the database is away"),
+    "full": StorageFull("no space left"),
+    "after": StorageUnavailable("the answer got lost"),
+}
 
 
 @pytest.fixture
 def failing(database: Database, monkeypatch: pytest.MonkeyPatch) -> Failing:
-    """Returns what makes the next writes fail: "before" they do anything, or "after" they took effect."""
+    """Returns what makes the next writes fail: "before" they do anything, as "full", or "after" they took effect."""
     left: list[str] = []
 
     def make(write: Callable[[], contextlib.AbstractContextManager[Any]]) -> Any:
         @contextlib.contextmanager
         def failing_write() -> Iterator[Any]:
             when = left.pop() if left else ""
-            if when == "before":
-                raise StorageUnavailable("the database is away")
+            if when in {"before", "full"}:
+                raise FAILURES[when]
             with write() as session:
                 yield session
             if when == "after":
-                raise StorageUnavailable("the answer got lost")
+                raise FAILURES[when]
 
         return failing_write
 
@@ -71,7 +76,7 @@ def calls(database: Database, job: JobName) -> int:
     return len(database.calls.page(Place(job.job_id), None, 100))
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("when", ["before", "full", "after"])
 def test_what_was_done_is_recorded_once(database: Database, failing: Failing, when: str) -> None:
     """Every step of an episode is recorded once, however often the database was away, or its answer got lost."""
     job = submit(database)
