@@ -165,6 +165,7 @@ def job(message: pb.Job) -> dict[str, Any]:
         "tenant": message.tenant,
         "state": words.state(message.state),
         "priority": words.priority(message.priority),
+        "label": message.label,
         "waiting_reason": message.waiting_reason,
         "questions": [{"question": question.text, "options": list(question.options)} for question in message.questions],
         "create_time": words.instant(message.create_time),

@@ -46,6 +46,9 @@ def submit(
     batch: Annotated[
         bool, typer.Option("--batch", help="Nobody waits for it: everybody's other questions go first.")
     ] = False,
+    label: Annotated[
+        str, typer.Option(metavar="NAME", help="What its cost is grouped by, such as the name of a data set.")
+    ] = "",
     cut: Cut,
     where: Where,
 ) -> None:
@@ -69,7 +72,7 @@ def submit(
     with open_client(where, command="longvideo jobs submit", work=False, check=False) as client:
         found = videos.find_or_add(client, video, Screen(sys.stderr))
         priority = types_pb2.PRIORITY_BATCH if batch else types_pb2.PRIORITY_INTERACTIVE
-        job = client.submit(found.name, asked, cut.config(), limits, priority)
+        job = client.submit(found.name, asked, cut.config(), limits, priority, label=label)
     print(job.name)
     if not where.server:
         print(f"It waits for somebody to work on it: longvideo jobs watch {job.name}", file=sys.stderr)
@@ -179,6 +182,8 @@ def show(job: JobArgument, as_json: AsJson = False, *, where: Where) -> None:
     screen.line("Submitted", words.local_time(found.create_time))
     if found.priority == types_pb2.PRIORITY_BATCH:
         screen.line("Priority", "batch: other questions go first")
+    if found.label:
+        screen.line("Label", words.one_line(found.label))
     if found.waiting_reason:
         screen.line("Waiting", words.one_line(found.waiting_reason, 200), "yellow")
     for number, episode in enumerate(found.episodes, 1):

@@ -33,6 +33,9 @@ from longvideo.usage import Outcome, Role
 MAX_QUOTE = 300
 """The most characters of a server's own words that go into a message."""
 
+# A day: no call takes so long, and what is more is no time.
+_MOST_MILLISECONDS = 24 * 3600 * 1000
+
 _RETRIED = frozenset((500, 502, 503, 504))
 
 
@@ -55,12 +58,18 @@ class Failure:
 
 @dataclass(frozen=True)
 class Usage:
-    """The tokens of one call, as its server counted them, 0 where it does not say; and its name for the model."""
+    """What one call took, as its server counted it, and its name for the model.
+
+    Tokens are 0 where the server does not say, and seconds None.
+    """
 
     model: str = ""
     prompt: int = 0
     cached: int = 0
     completion: int = 0
+    queue_seconds: float | None = None
+    prefill_seconds: float | None = None
+    decode_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -126,16 +135,28 @@ def _usage(body: dict[str, Any]) -> Usage:
     details = counts.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else 0
     model = body.get("model")
+    # vLLM with --enable-per-request-metrics. Its time to the first token starts where the wait in the queue ends.
+    metrics = body.get("metrics")
+    times = metrics if isinstance(metrics, dict) else {}
     return Usage(
         model=quote(model)[:200] if isinstance(model, str) else "",
         prompt=_count(counts.get("prompt_tokens")),
         cached=_count(cached),
         completion=_count(counts.get("completion_tokens")),
+        queue_seconds=_seconds(times.get("queue_time_ms")),
+        prefill_seconds=_seconds(times.get("time_to_first_token_ms")),
+        decode_seconds=_seconds(times.get("generation_time_ms")),
     )
 
 
 def _count(value: Any) -> int:
     return min(max(value, 0), 1 << 40) if isinstance(value, int) else 0
+
+
+def _seconds(milliseconds: Any) -> float | None:
+    if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float):
+        return None
+    return milliseconds / 1000 if 0 <= milliseconds <= _MOST_MILLISECONDS else None
 
 
 def refused(response: httpx2.Response, url: str, role: Role, model: str, models: tuple[str, ...]) -> Failure:

@@ -392,4 +392,7 @@ def _with(call: Call, usage: Usage) -> Call:
         prompt_tokens=usage.prompt,
         cached_tokens=usage.cached,
         completion_tokens=usage.completion,
+        queue_seconds=usage.queue_seconds,
+        prefill_seconds=usage.prefill_seconds,
+        decode_seconds=usage.decode_seconds,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Final, Literal, cast
 
 from longvideo.v1 import types_pb2
 
@@ -14,13 +14,18 @@ Outcome = Literal["ok", "invalid", "error", "timeout", "cancelled"]
 ROLES: tuple[Role, ...] = ("reason", "caption", "qa")
 OUTCOMES: tuple[Outcome, ...] = ("ok", "invalid", "error", "timeout", "cancelled")
 
+PHASES: Final = ("queue", "prefill", "decode")
+"""What a model server may tell about the time of a call, in this order."""
+
 
 @dataclass(frozen=True)
 class Call:
     """One request to a model server: what it took, whether or not it succeeded.
 
     `start_time` is in seconds since the epoch, `seconds` the time from sending the request to having read the answer.
-    `gpus` is the number of GPUs behind one replica of the model. The fields are those of `longvideo.v1.ModelCall`.
+    `gpus` is the number of GPUs behind one replica of the model. What the server says of its own time is None where it
+    does not: the seconds that the request waited, from then to the first token, and from that to the last. The fields
+    are those of `longvideo.v1.ModelCall`.
     """
 
     role: Role
@@ -37,6 +42,9 @@ class Call:
     images: int = 0
     attempt: int = 1
     detail: str = ""
+    queue_seconds: float | None = None
+    prefill_seconds: float | None = None
+    decode_seconds: float | None = None
     id: str = field(default_factory=lambda: secrets.token_hex(12))
 
 
@@ -59,6 +67,9 @@ def to_proto(call: Call) -> types_pb2.ModelCall:
     )
     message.start_time.FromNanoseconds(round(call.start_time * 1e9))
     message.duration.FromNanoseconds(round(call.seconds * 1e9))
+    for phase in PHASES:
+        if (seconds := getattr(call, f"{phase}_seconds")) is not None:
+            getattr(message, f"{phase}_duration").FromNanoseconds(round(seconds * 1e9))
     return message
 
 
@@ -80,4 +91,9 @@ def from_proto(message: types_pb2.ModelCall) -> Call:
         attempt=message.attempt,
         outcome=cast(Outcome, types_pb2.ModelCall.Outcome.Name(message.outcome).removeprefix("OUTCOME_").lower()),
         detail=message.detail,
+        **{f"{phase}_seconds": _seconds(message, f"{phase}_duration") for phase in PHASES},
     )
+
+
+def _seconds(message: types_pb2.ModelCall, field: str) -> float | None:
+    return getattr(message, field).ToNanoseconds() / 1e9 if message.HasField(field) else None  # type: ignore[arg-type]

@@ -152,7 +152,7 @@ class JobRow(Base):
     `priority` is 0 for interactive work and 1 for batch work, which comes after it, here and in its episodes.
     `last_position` is the position of its newest event, `open_count` and `failed_count` count its episodes that have
     not ended, and that failed. `waiting` says why none of them goes on, while that is so. The `request_id` and a
-    `fingerprint` of what was sent with it tell a repeated submission from a new one.
+    `fingerprint` of what was sent with it tell a repeated submission from a new one. Costs are grouped by `label`.
     """
 
     __tablename__ = "jobs"
@@ -171,6 +171,7 @@ class JobRow(Base):
     open_count: Mapped[int]
     failed_count: Mapped[int] = mapped_column(default=0)
     waiting: Mapped[str] = mapped_column(default="")
+    label: Mapped[str] = mapped_column(sa.String(63), default="")
 
     __table_args__ = (
         sa.UniqueConstraint("tenant_id", "request_id", name="jobs_once"),
@@ -264,7 +265,11 @@ class EventRow(Base):
 
 
 class CallRow(Base):
-    """One request to a model server. Outside of jobs (a tree build) it has no job, and outside of rounds no round."""
+    """One request to a model server. Outside of jobs (a tree build) it has no job, and outside of rounds no round.
+
+    `video_id` and `label` are the job's, and stay when that is gone: costs are grouped by them. Calls outside of jobs
+    that were recorded before there was a `video_id` have none.
+    """
 
     __tablename__ = "model_calls"
     id: Mapped[str] = mapped_column(sa.String(63), primary_key=True)
@@ -272,6 +277,8 @@ class CallRow(Base):
     job_id: Mapped[str | None] = mapped_column(sa.ForeignKey("jobs.id"))
     episode: Mapped[int | None]
     round: Mapped[int | None]
+    video_id: Mapped[str | None] = mapped_column(sa.String(64))
+    label: Mapped[str] = mapped_column(sa.String(63))
     role: Mapped[str]
     model: Mapped[str]
     endpoint: Mapped[str]
@@ -286,9 +293,13 @@ class CallRow(Base):
     images: Mapped[int]
     attempt: Mapped[int]
     detail: Mapped[str]
+    queue_seconds: Mapped[float | None]
+    prefill_seconds: Mapped[float | None]
+    decode_seconds: Mapped[float | None]
 
     __table_args__ = (
         sa.Index("model_calls_of_job", "job_id", "start_time", "id"),
+        sa.Index("model_calls_oldest", "start_time", "id"),
         # Holds all that the seconds of a tenant's last day need.
         sa.Index("model_calls_of_tenant", "tenant_id", "start_time", "seconds"),
         # Holds all that the mean seconds of a model need.

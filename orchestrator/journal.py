@@ -9,7 +9,6 @@ from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator.leases import Lease, insist
 from orchestrator.messages import EpisodeWriter, clean
 from orchestrator.store import Database, LeaseLost
-from orchestrator.store.calls import Place
 from orchestrator.store.checkpoints import Held
 from orchestrator.tools import Captioned
 from orchestrator.transcript import Message, Round
@@ -95,8 +94,7 @@ class DatabaseJournal:
         insist(self._lease, lambda: self._write_calls(calls, number))
 
     def _write_calls(self, calls: Sequence[Call], number: int) -> None:
-        place = Place(self._held.job_id, self._held.number)
-        self._database.calls.record(calls, self._held.tenant, place, number or None)
+        self._database.calls.record(calls, self._held.purpose, number or None)
 
     def _insist(self, write: Callable[[], None], calls: Sequence[Call], number: int) -> None:
         """Writes something that holds calls, or at least the calls, when somebody else has the episode by now."""

@@ -260,4 +260,7 @@ def call_of(row: CallRow) -> usage.Call:
         images=row.images,
         attempt=row.attempt,
         detail=row.detail,
+        queue_seconds=row.queue_seconds,
+        prefill_seconds=row.prefill_seconds,
+        decode_seconds=row.decode_seconds,
     )

@@ -6,8 +6,9 @@
     with ScriptedModelServer(handler) as server:
         client = ModelClient("reason", [Endpoint(url=server.url, roles={"reason"})])
 
-It checks what vLLM checks (the key, the model's name, the length), cuts at stop strings, counts tokens, and remembers
-prompts as a prefix cache does. A `Reply` can also be a status, HTML, a delay, silence, or a connection cut half-way.
+It checks what vLLM checks (the key, the model's name, the length), cuts at stop strings, counts tokens, remembers
+prompts as a prefix cache does, and says how long it took as vLLM does with `--enable-per-request-metrics`. A `Reply`
+can also be a status, HTML, a delay, silence, or a connection cut half-way.
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ Handler = Callable[[dict[str, Any]], "Reply | str"]
 class ScriptedModelServer:
     """A model server; see the module. Every attribute may be changed while it runs.
 
-    `requests` holds the body of every chat completion asked for, `headers` their headers, in the order of arrival;
+    `requests` holds the body of every chat completion asked for, `headers` their headers, in the order of arrival, and
+    `usages` what was counted for those that it completed;
     `probes` counts `GET /v1/models`; `disconnects` the clients that left before their answer; `busiest` how many
     completions were under way at one time at most; `connections` how many were made.
     """
@@ -105,6 +107,9 @@ class ScriptedModelServer:
         self.api_key = api_key
         self.models_reply: Reply | None = None
         """What `GET /v1/models` answers instead of the list."""
+        self.tells_times = True
+        """Whether answers hold `metrics`."""
+        self.usages: list[dict[str, Any]] = []
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.probes = 0
@@ -192,8 +197,10 @@ class ScriptedModelServer:
             "total_tokens": len(tokens) + count,
             "prompt_tokens_details": {"cached_tokens": self.cache.count_and_add(tokens)},
         }
+        with self.lock:
+            self.usages.append(usage)
         message = {"role": "assistant", "content": text}
-        body = {
+        body: dict[str, Any] = {
             "id": "chatcmpl-scripted",
             "object": "chat.completion",
             "created": 0,
@@ -201,6 +208,15 @@ class ScriptedModelServer:
             "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
             "usage": usage,
         }
+        if self.tells_times:
+            # Made up, but such that a longer prompt and a longer answer take longer.
+            body["metrics"] = {
+                "time_to_first_token_ms": 10.0 + len(tokens) / 8,
+                "generation_time_ms": count * 4.0,
+                "queue_time_ms": 0.5,
+                "mean_itl_ms": 4.0,
+                "tokens_per_second": 250.0,
+            }
         return replace(reply, body=json.dumps(body).encode())
 
 

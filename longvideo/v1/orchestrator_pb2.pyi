@@ -635,6 +635,7 @@ class Job(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
     WAITING_REASON_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The resource name, `jobs/{job}`. Output only."""
     video: _builtins.str
@@ -648,6 +649,11 @@ class Job(_message.Message):
     waiting_reason: _builtins.str
     """Why none of its episodes goes on now, in words for a person. Empty while one
     does, and when the job has ended. Output only.
+    """
+    label: _builtins.str
+    """What people group costs by, for example the name of a data set: at most 63
+    printable characters. Stands beside every model call that the job makes.
+    Optional.
     """
     @_builtins.property
     def questions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Question]:
@@ -690,10 +696,11 @@ class Job(_message.Message):
         priority: _types_pb2.Priority.ValueType = ...,
         tenant: _builtins.str = ...,
         waiting_reason: _builtins.str = ...,
+        label: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "end_time", b"end_time", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "end_time", b"end_time", "episodes", b"episodes", "limits", b"limits", "name", b"name", "priority", b"priority", "questions", b"questions", "state", b"state", "tenant", b"tenant", "video", b"video", "waiting_reason", b"waiting_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "end_time", b"end_time", "episodes", b"episodes", "label", b"label", "limits", b"limits", "name", b"name", "priority", b"priority", "questions", b"questions", "state", b"state", "tenant", b"tenant", "video", b"video", "waiting_reason", b"waiting_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -434,6 +434,9 @@ class ModelCall(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
+    QUEUE_DURATION_FIELD_NUMBER: _builtins.int
+    PREFILL_DURATION_FIELD_NUMBER: _builtins.int
+    DECODE_DURATION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """A unique id, made where the call was made. Recording a call twice under one
     id changes nothing.
@@ -472,6 +475,25 @@ class ModelCall(_message.Message):
     def duration(self) -> _duration_pb2.Duration:
         """The time from sending the request to having read the answer."""
 
+    @_builtins.property
+    def queue_duration(self) -> _duration_pb2.Duration:
+        """How long the request waited at its server before the server began with it.
+        Unset where the server does not say; vLLM does with
+        `--enable-per-request-metrics`.
+        """
+
+    @_builtins.property
+    def prefill_duration(self) -> _duration_pb2.Duration:
+        """How long the server then took to the first token of its answer, the encoding
+        of images included. Unset where it does not say.
+        """
+
+    @_builtins.property
+    def decode_duration(self) -> _duration_pb2.Duration:
+        """How long from the first token of the answer to the last. Unset where the
+        server does not say.
+        """
+
     def __init__(
         self,
         *,
@@ -490,10 +512,13 @@ class ModelCall(_message.Message):
         attempt: _builtins.int = ...,
         outcome: Global___ModelCall.Outcome.ValueType = ...,
         detail: _builtins.str = ...,
+        queue_duration: _duration_pb2.Duration | None = ...,
+        prefill_duration: _duration_pb2.Duration | None = ...,
+        decode_duration: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decode_duration", b"decode_duration", "duration", b"duration", "prefill_duration", b"prefill_duration", "queue_duration", b"queue_duration", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cached_token_count", b"cached_token_count", "completion_token_count", b"completion_token_count", "detail", b"detail", "duration", b"duration", "endpoint", b"endpoint", "gpu_count", b"gpu_count", "id", b"id", "image_count", b"image_count", "model", b"model", "outcome", b"outcome", "pool", b"pool", "prompt_token_count", b"prompt_token_count", "role", b"role", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cached_token_count", b"cached_token_count", "completion_token_count", b"completion_token_count", "decode_duration", b"decode_duration", "detail", b"detail", "duration", b"duration", "endpoint", b"endpoint", "gpu_count", b"gpu_count", "id", b"id", "image_count", b"image_count", "model", b"model", "outcome", b"outcome", "pool", b"pool", "prefill_duration", b"prefill_duration", "prompt_token_count", b"prompt_token_count", "queue_duration", b"queue_duration", "role", b"role", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,6 +24,7 @@ MAX_OPTION_CHARS = 2_000
 MAX_ROUNDS, DEFAULT_ROUNDS = 100, 30
 DEFAULT_SECONDS, MAX_SECONDS = 3600, 24 * 3600
 MAX_NAME_CHARS = 255
+MAX_LABEL_CHARS = 63
 # What S3 allows.
 MAX_OBJECT_KEY_BYTES = 1024
 # A job comes back with its questions in it twice, and must then still fit one message.
@@ -106,9 +107,26 @@ def job(sent: pb.Job) -> pb.Job:
     questions = [question(each, f"job.questions[{number}]") for number, each in enumerate(sent.questions)]
     priorities.rank(sent.priority, "job.priority")
     priority = sent.priority or types_pb2.PRIORITY_INTERACTIVE
-    checked = pb.Job(video=sent.video, questions=questions, limits=_limits(sent.limits), priority=priority)
+    checked = pb.Job(
+        video=sent.video,
+        questions=questions,
+        limits=_limits(sent.limits),
+        priority=priority,
+        label=label(sent.label, "job.label"),
+    )
     checked.config.CopyFrom(sent.config)
     return checked
+
+
+def label(text: str, field: str) -> str:
+    """Returns what costs are grouped by, without the space around it; perhaps empty."""
+    stripped = text.strip()
+    if len(stripped) > MAX_LABEL_CHARS or not stripped.isprintable():
+        raise InvalidArgument(
+            f"{field} is {_shown(text)}; it must have at most {MAX_LABEL_CHARS} characters, all of them printable",
+            field=field,
+        )
+    return stripped
 
 
 def question(sent: pb.Question, field: str) -> pb.Question:

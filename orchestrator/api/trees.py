@@ -19,6 +19,7 @@ from orchestrator.api import checks
 from orchestrator.api.access import Access, ready
 from orchestrator.api.backend import Backend
 from orchestrator.messages import HeldVideo
+from orchestrator.store.calls import Purpose
 from orchestrator.timeline import Timeline
 
 # Each build holds one thread of the server for as long as it takes.
@@ -30,9 +31,19 @@ class _Plan:
     """A tree, how it is captioned, and for whom."""
 
     tenant: str
-    video: str
+    name: VideoName
     tree: Tree
     config: pb.TreeConfig
+
+    @property
+    def video(self) -> str:
+        """The video's name."""
+        return str(self.name)
+
+    @property
+    def purpose(self) -> Purpose:
+        """What the calls are for that are made for the tree."""
+        return Purpose(self.tenant, self.name.video_id)
 
 
 class TreeMethods:
@@ -91,7 +102,7 @@ class TreeMethods:
     def _plan(self, video: HeldVideo, config: pb.TreeConfig) -> _Plan:
         full = checks.config(self._backend.settings, self._access, config, video)
         tree = Tree(video.row.frame_count, tree_width(video.row.duration, full.min_width))
-        return _Plan(self._access.tenant, str(VideoName(video.id)), tree, full)
+        return _Plan(self._access.tenant, VideoName(video.id), tree, full)
 
     def _build(
         self, plan: _Plan, levels: Sequence[Sequence[Segment]], context: grpc.ServicerContext
@@ -132,7 +143,7 @@ class TreeMethods:
                 timeout=rpc.timeout(deadline),
             )
         except LongVideoError as error:
-            self._backend.database.calls.record(error.calls, plan.tenant)
+            self._backend.database.calls.record(error.calls, plan.purpose)
             raise
-        self._backend.database.calls.record(list(map(usage.from_proto, answer.calls)), plan.tenant)
+        self._backend.database.calls.record(list(map(usage.from_proto, answer.calls)), plan.purpose)
         return pb.BuildTreeResponse(caption=answer.caption, cached=answer.cached, calls=answer.calls)

@@ -15,9 +15,19 @@ from orchestrator.paging import Cursor
 
 
 class Place(NamedTuple):
-    """Whom calls were made for: a job, or one of its episodes (from 1)."""
+    """A job, or one of its episodes (from 1)."""
 
     job_id: str
+    episode: int | None = None
+
+
+class Purpose(NamedTuple):
+    """Whom and what calls were made for: a tenant, a video, and a job with its label, or none; perhaps an episode."""
+
+    tenant: str
+    video_id: str
+    label: str = ""
+    job_id: str | None = None
     episode: int | None = None
 
 
@@ -40,17 +50,17 @@ def record(
     engine: Engine,
     session: Session | sa.Connection,
     calls: Sequence[Call],
-    tenant: str,
-    *,
-    place: Place | None = None,
+    purpose: Purpose,
     number: int | None = None,
 ) -> None:
-    """Records a tenant's calls, made for `place` in its round `number`. What is recorded already stays as it is."""
+    """Records calls, made in the round `number` of an episode. What is recorded already stays as it is."""
     if calls:
         where = {
-            "tenant_id": tenant,
-            "job_id": place and place.job_id,
-            "episode": place and place.episode,
+            "tenant_id": purpose.tenant,
+            "video_id": purpose.video_id,
+            "label": purpose.label,
+            "job_id": purpose.job_id,
+            "episode": purpose.episode,
             "round": number,
         }
         rows = [{**vars(call), **where, "model": clean(call.model), "detail": clean(call.detail)} for call in calls]
@@ -63,11 +73,11 @@ class Calls:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def record(self, calls: Sequence[Call], tenant: str, place: Place | None = None, number: int | None = None) -> None:
-        """Records a tenant's calls, made for `place`, or for no job."""
+    def record(self, calls: Sequence[Call], purpose: Purpose, number: int | None = None) -> None:
+        """Records calls, made in the round `number` of an episode, if that is what they were made for."""
         if calls:
             with self._engine.write() as session:
-                record(self._engine, session, calls, tenant, place=place, number=number)
+                record(self._engine, session, calls, purpose, number)
 
     def page(self, place: Place, after: Cursor | None, limit: int) -> list[CallRow]:
         """Returns at most `limit` calls of a job or an episode, oldest first, from the one after a cursor."""

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from longvideo.resources import EpisodeName
 from orchestrator import messages
 from orchestrator.db import EpisodeRow, RoundRow
+from orchestrator.store.calls import Purpose
 from orchestrator.transcript import Round
 
 _EPISODES, _ROUNDS = (cast(sa.Table, row.__table__) for row in (EpisodeRow, RoundRow))
@@ -47,11 +48,18 @@ class Held(NamedTuple):
     number: int
     owner: str
     tenant: str
+    video_id: str
+    label: str = ""
 
     @property
     def name(self) -> EpisodeName:
         """The episode's name."""
         return EpisodeName(self.job_id, str(self.number))
+
+    @property
+    def purpose(self) -> Purpose:
+        """What the calls are for that are made for the episode."""
+        return Purpose(self.tenant, self.video_id, self.label, self.job_id, self.number)
 
 
 def hold(connection: sa.Connection, held: Held, until: float, finished: int | None) -> bool:

@@ -81,6 +81,7 @@ class Jobs:
             request_id=request_id or None,
             fingerprint=fingerprint,
             open_count=len(spec.questions),
+            label=spec.label,
         )
         episodes = [
             {

@@ -108,7 +108,7 @@ class Work:
                 .where(JobRow.id == episode.job_id)
                 .options(undefer(VideoRow.timeline))
             ).one()
-            held = Held(job.id, episode.number, owner, job.tenant_id)
+            held = Held(job.id, episode.number, owner, job.tenant_id, job.video_id, job.label)
             if job.state != "cancelled":
                 started = pb.EpisodeStarted(tree_width=job.tree_width, finished_round_count=episode.round_count)
                 event = pb.JobEvent(episode=str(held.name), episode_started=started)
@@ -284,8 +284,7 @@ class Work:
                 raise _lost(held)
             if step is not None:
                 checkpoints.put_round(connection, held, step)
-            place = model_calls.Place(held.job_id, held.number)
-            model_calls.record(self._engine, connection, calls, held.tenant, place=place, number=number or None)
+            model_calls.record(self._engine, connection, calls, held.purpose, number or None)
             events.append(connection, held.job_id, [event])
         self._bell.ring(held.job_id)
 

@@ -26,13 +26,14 @@ from longvideo.usage import Call
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
 from longvideo.video import VideoIndex
-from orchestrator.db import EpisodeRow, HoldingRow, JobRow
+from orchestrator import messages
+from orchestrator.db import CallRow, EpisodeRow, HoldingRow, JobRow
 from orchestrator.journal import DatabaseJournal
 from orchestrator.leases import Lease
 from orchestrator.paging import Cursor
 from orchestrator.protocol import Answer, GetCaption, VideoQA
 from orchestrator.store import Database, LeaseLost
-from orchestrator.store.calls import Place
+from orchestrator.store.calls import Place, Purpose
 from orchestrator.store.work import End, Taken
 from orchestrator.tools import Captioned
 from orchestrator.transcript import Round
@@ -88,10 +89,11 @@ def submit(
     video: VideoName = VIDEO,
     tenant: str = DEFAULT_TENANT,
     priority: types_pb2.Priority.ValueType = types_pb2.PRIORITY_INTERACTIVE,
+    label: str = "",
 ) -> JobName:
     """Submits a job and returns its name."""
     spec = job_spec(questions, video)
-    spec.priority = priority
+    spec.priority, spec.label = priority, label
     row, _ = database.jobs.submit(
         spec,
         tenant=tenant,
@@ -155,6 +157,15 @@ def call(model: str = "m", **changes: object) -> Call:
     """Returns a model call."""
     made = Call("reason", model, "http://x/v1", "h800", 1, 1000.0, 2.0, "ok", 100, 40, 10)
     return replace(made, **changes)  # type: ignore[arg-type]
+
+
+OUTSIDE = Purpose(DEFAULT_TENANT, "v")
+"""What calls are for that no job made."""
+
+
+def purpose(job_id: str, episode: int) -> Purpose:
+    """Returns what the calls of an episode are for."""
+    return Purpose(DEFAULT_TENANT, "v", "", job_id, episode)
 
 
 def captioned(number: int) -> Captioned:
@@ -709,7 +720,7 @@ class DatabaseSuite:
         database.tenants.change(DEFAULT_TENANT, {"max_daily_model_seconds": 10.0})
         job, now = submit(database), time.time()
         spent = [call(seconds=seconds, start_time=now - 3600 * hours) for hours, seconds in ((25, 50), (20, 4), (2, 7))]
-        database.calls.record(spent, DEFAULT_TENANT)
+        database.calls.record(spent, OUTSIDE)
         with pytest.raises(ResourceExhausted, match="took 11 s in the last 24 hours, and may take 10 s") as caught:
             submit(database)
         assert caught.value.reason == "TENANT_MODEL_SECONDS"
@@ -1007,20 +1018,43 @@ class DatabaseSuite:
     def test_call_is_recorded_once(self, database: Database) -> None:
         """Recording a call again changes nothing, whoever does it."""
         job = submit(database)
-        made, place = call(), Place(job.job_id, 1)
-        database.calls.record([made], DEFAULT_TENANT, place, 1)
-        database.calls.record([made, call()], DEFAULT_TENANT, place, 2)
-        database.calls.record([made], DEFAULT_TENANT)
-        rows = database.calls.page(place, None, 10)
+        made, own = call(), purpose(job.job_id, 1)
+        database.calls.record([made], own, 1)
+        database.calls.record([made, call()], own, 2)
+        database.calls.record([made], OUTSIDE)
+        rows = database.calls.page(Place(job.job_id, 1), None, 10)
         assert len(rows) == 2
         assert next(row for row in rows if row.id == made.id).round == 1
+
+    def test_calls_say_what_they_were_for(self, database: Database) -> None:
+        """Each call has the video and the label of its job, and keeps them when the job is deleted."""
+        job = submit(database, label="a data set")
+        taken = take(database, job)
+        book = journal(database, taken)
+        now = time.time()
+        book.decided(decided(1), [call(id="c1", start_time=now, queue_seconds=0.5, decode_seconds=0.0)])
+        book.failed_calls(1, [call(id="c2", start_time=now + 1)])
+        database.work.end(taken.held, taken.writer, End("answered", "answered"))
+
+        def told() -> list[object]:
+            query = sa.select(CallRow.id, CallRow.video_id, CallRow.label, CallRow.job_id).order_by(CallRow.id)
+            with database.engine.read() as session:
+                return list(session.execute(query))
+
+        purpose = (VIDEO.video_id, "a data set")
+        assert told() == [("c1", *purpose, job.job_id), ("c2", *purpose, job.job_id)]
+        first, second = (messages.call_of(row) for row in database.calls.page(Place(job.job_id), None, 10))
+        assert (first.queue_seconds, first.prefill_seconds, first.decode_seconds) == (0.5, None, 0.0)
+        assert second.queue_seconds is None
+        database.retention.drop_jobs(now + 3600, None)
+        assert told() == [("c1", *purpose, None), ("c2", *purpose, None)]
 
     def test_pages_of_calls(self, database: Database) -> None:
         """Calls are listed from the oldest to the newest, of a job or of one episode."""
         job = submit(database, 2)
         made = [call(start_time=float(number // 2), id=f"c{number}") for number in range(6)]
         for number, each in enumerate(made):
-            database.calls.record([each], DEFAULT_TENANT, Place(job.job_id, 1 + number % 2))
+            database.calls.record([each], purpose(job.job_id, 1 + number % 2))
         assert [row.id for row in database.calls.page(Place(job.job_id), None, 10)] == [each.id for each in made]
         rest = database.calls.page(Place(job.job_id), Cursor(1.0, "c2"), 2)
         assert [row.id for row in rest] == ["c3", "c4"]
@@ -1029,8 +1063,8 @@ class DatabaseSuite:
     def test_sums(self, database: Database) -> None:
         """Calls are summed by role, model and pool; failed ones cost too."""
         job = submit(database, 2)
-        database.calls.record([call(), call(outcome="error", seconds=7.0)], DEFAULT_TENANT, Place(job.job_id, 1))
-        database.calls.record([call(pool="a800")], DEFAULT_TENANT, Place(job.job_id, 2))
+        database.calls.record([call(), call(outcome="error", seconds=7.0)], purpose(job.job_id, 1))
+        database.calls.record([call(pool="a800")], purpose(job.job_id, 2))
         first, second = database.calls.sums(Place(job.job_id))
         assert (first.pool, second.pool) == ("a800", "h800")
         assert (second.role, second.model, second.calls, second.failed, second.seconds) == ("reason", "m", 2, 1, 9.0)
@@ -1041,14 +1075,12 @@ class DatabaseSuite:
     def test_isolated_seconds_use_the_whole_history(self, database: Database) -> None:
         """The isolated time is the number of calls times the mean of the model's successful calls of all jobs."""
         job, other = submit(database), submit(database)
-        database.calls.record(
-            [call(seconds=1.0), call(seconds=50.0, outcome="timeout")], DEFAULT_TENANT, Place(job.job_id, 1)
-        )
-        database.calls.record([call(seconds=4.0)], DEFAULT_TENANT, Place(other.job_id, 1))
-        database.calls.record([call(seconds=7.0), call(model="another", seconds=1000.0)], DEFAULT_TENANT)
+        database.calls.record([call(seconds=1.0), call(seconds=50.0, outcome="timeout")], purpose(job.job_id, 1))
+        database.calls.record([call(seconds=4.0)], purpose(other.job_id, 1))
+        database.calls.record([call(seconds=7.0), call(model="another", seconds=1000.0)], OUTSIDE)
         (row,) = database.calls.sums(Place(job.job_id))
         assert row.isolated == pytest.approx(2 * (1 + 4 + 7) / 3)
-        database.calls.record([call(model="dead", outcome="error")], DEFAULT_TENANT, Place(other.job_id, 1))
+        database.calls.record([call(model="dead", outcome="error")], purpose(other.job_id, 1))
         assert next(row.isolated for row in database.calls.sums(Place(other.job_id)) if row.model == "dead") == 0
 
     def test_calls_of_a_failure_count_whoever_has_the_lease(self, database: Database) -> None:

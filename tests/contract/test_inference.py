@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 import threading
@@ -715,6 +716,30 @@ def test_parts_and_broken_letters(bench: Bench) -> None:
     """Text in parts is joined, and half a surrogate pair becomes a question mark."""
     body = b'{"choices": [{"message": {"content": [{"type": "text", "text": "a\\ud83d"}, {"text": "b"}, 5]}}]}'
     assert ask(bench.client(bench.server(Script(Reply(body=body))))).text == "a?b"
+
+
+def test_times_of_the_server(bench: Bench) -> None:
+    """What the server says of its own time stands in the record of the call, and nothing where it says nothing."""
+    times = {"queue_time_ms": 250.0, "time_to_first_token_ms": 1500, "generation_time_ms": 4000.5}
+    server = bench.server()
+    client = bench.client(server)
+    answered = ask(client).calls[-1]
+    assert answered.queue_seconds == 0.0005
+    assert answered.prefill_seconds == pytest.approx(0.01 + answered.prompt_tokens / 8000)
+    assert answered.decode_seconds == pytest.approx(answered.completion_tokens * 0.004)
+    for metrics, expected in (
+        (times, (0.25, 1.5, 4.0005)),
+        ({"queue_time_ms": None, "time_to_first_token_ms": 0}, (None, 0.0, None)),
+        ({"queue_time_ms": "1", "time_to_first_token_ms": -1, "generation_time_ms": 1e300}, (None, None, None)),
+        ({"queue_time_ms": True, "time_to_first_token_ms": float("nan")}, (None, None, None)),
+        ([], (None, None, None)),
+        (None, (None, None, None)),
+    ):
+        body = {"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}], "metrics": metrics}
+        told = Reply(body=json.dumps(body).encode())
+        server.handler = lambda _, told=told: told  # type: ignore[misc]
+        call = ask(client).calls[-1]
+        assert (call.queue_seconds, call.prefill_seconds, call.decode_seconds) == expected
 
 
 def test_tokens_of_an_abandoned_answer_count(bench: Bench) -> None:

@@ -15,11 +15,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from longvideo.errors import FailedPrecondition
+from longvideo.usage import Call
 from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator import migrations
-from orchestrator.db import Base, Engine, sqlite_url
+from orchestrator.db import Base, CallRow, Engine, JobRow, sqlite_url
 from orchestrator.store import Database
-from orchestrator.store.calls import Place
+from orchestrator.store.calls import Place, Purpose
 
 NEWEST = migrations.revisions()[-1]
 
@@ -147,6 +148,34 @@ def test_everything_belongs_to_the_first_tenant(url: str, engine: Engine) -> Non
     assert [call.id for call in database.calls.page(Place("j1"), None, 10)] == ["c"]
     assert database.work.reclaim(database.work.expired()) == 1, "its worker is long dead"
     assert database.work.due(10) == 2
+    database.close()
+
+
+def test_what_calls_were_for(url: str, engine: Engine) -> None:
+    """Calls from before they said for which video they were made are told by their jobs; those without one are not."""
+    migrations.migrate(engine, "0002")
+    blob = "X''" if engine.is_sqlite else "''"
+    call = "'qa', 'm', 'u', 'h', 1, 7.2, 0.5, 'ok', 1, 1, 1, 0, 1, '', 'default'"
+    write(
+        engine,
+        "INSERT INTO videos (id, state, size_bytes, create_time, source_version, duration, frame_count, frame_rate,"
+        " width_px, height_px, container, codec, warnings, timeline)"
+        f" VALUES ('v', 'ready', 9, 5.0, '', 1, 1, 1, 1, 1, '', '', '[]', {blob})",
+        "INSERT INTO jobs (id, tenant_id, video_id, state, priority, spec, tree_width, create_time, request_id,"
+        " waiting, fingerprint, last_position, open_count, failed_count)"
+        f" VALUES ('j', 'default', 'v', 'succeeded', 0, {blob}, 4, 7.0, NULL, '', 'f', 0, 0, 0)",
+        f"INSERT INTO model_calls VALUES ('c1', 'j', 1, 1, {call})",
+        f"INSERT INTO model_calls VALUES ('c2', NULL, NULL, NULL, {call})",
+    )
+    assert migrations.migrate(engine) == ("0002", NEWEST)
+    database = Database(url)
+    database.calls.record(
+        [Call("qa", "m", "u", "h", 1, 8.0, 0.5, "ok", queue_seconds=0.25, id="c3")], Purpose("t", "w")
+    )
+    with database.engine.read() as session:
+        rows = session.execute(sa.select(CallRow.id, CallRow.video_id, CallRow.label, CallRow.queue_seconds))
+        assert sorted(rows) == [("c1", "v", "", None), ("c2", None, "", None), ("c3", "w", "", 0.25)]
+        assert session.scalar(sa.select(JobRow.label)) == ""
     database.close()
 
 

@@ -463,6 +463,17 @@ def test_bad_limits(world: World, video: str, limits: dict[str, Any], message: s
         world.submit(video, limits=pb.EpisodeLimits(**limits))
 
 
+def test_labels(world: World, video: str) -> None:
+    """A job keeps its label without the space around it; one that is too long or not printable is refused."""
+    job = world.submit(video, label="  données 2 ")
+    assert job.label == "données 2"
+    assert world.stub.ListJobs(pb.ListJobsRequest(page_size=1)).jobs[0].label == "données 2"
+    assert world.submit(video, label="x" * 63).label == "x" * 63
+    for label in ("x" * 64, "a\nb", "a\0b", "\u202eabc"):
+        with pytest.raises(errors.InvalidArgument, match=r"job.label is .*; it must have at most 63 characters"):
+            world.submit(video, label=label)
+
+
 def test_bad_jobs(world: World, video: str) -> None:
     """A job without questions, with too many, or too large is refused."""
     asked = [pb.Question(text="x")]

@@ -408,7 +408,7 @@ def test_keeper_notices_what_happens_to_leases(world: World) -> None:
     for number, lease in enumerate(leases, start=1):
         take(database, job, number, lease.owner)
         keeper.add(lease)
-    database.work.release(Held(job.job_id, 1, "w0", "default"))
+    database.work.release(Held(job.job_id, 1, "w0", "default", "v"))
     eventually(lambda: ended(leases[0]) is LeaseLost)
     assert ended(leases[1]) is None
     keeper.remove(leases[2])

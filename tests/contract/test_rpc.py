@@ -102,6 +102,7 @@ def test_calls_made_before_a_failure_travel_with_it(call: Callable[..., Any]) ->
     error.calls = (
         Call("caption", "m", "http://x/v1", "h800", 2, 1.5e9, 0.25, "error", detail="500"),
         Call("caption", "m", "http://x/v1", "h800", 2, 1.5e9, 1.25, "timeout", attempt=2, images=16),
+        Call("qa", "m", "http://x/v1", "", 0, 1.5e9, 1.0, "ok", queue_seconds=0.0, prefill_seconds=0.25),
     )
 
     with pytest.raises(errors.ModelUnavailable) as caught:

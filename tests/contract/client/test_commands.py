@@ -97,7 +97,7 @@ def test_a_job_is_submitted_watched_shown_listed_and_cancelled(run: Run, talk: P
     questions.write_text(
         '{"question": "Which boat?"}\n\n{"question": "Who?", "options": ["A. me", "B. you"]}\n', encoding="utf-8"
     )
-    submitted = run("jobs", "submit", talk, "--questions", questions)
+    submitted = run("jobs", "submit", talk, "--questions", questions, "--label", "boats")
     assert (submitted.code, submitted.out) == (0, "jobs/j1\n")
     watched = run("jobs", "watch", "jobs/j1")
     assert watched.code == 0
@@ -105,6 +105,7 @@ def test_a_job_is_submitted_watched_shown_listed_and_cancelled(run: Run, talk: P
     assert watched.out.count("Answer    The red boat") == 2
     shown = run("jobs", "show", "j1")
     assert "State     running" in shown.out
+    assert "Label     boats" in shown.out
     assert "B. you" in shown.out
     assert len(json.loads(run("jobs", "show", "j1", "--json").out)["episodes"]) == 2
     assert "Which boat?" in run("jobs", "list").out
