@@ -19,8 +19,6 @@ from tests.parts import KEYS
 
 # A process that was answered needs so long at most to have the call recorded, while the database answers.
 RECORD_SECONDS = 2.0
-# An attempt that failed is told of with the one that answers at last, after pauses and other attempts.
-ATTEMPTS_SECONDS = 10.0
 
 
 @dataclass
@@ -134,10 +132,10 @@ class _Moments:
         kills = [*self._kills.get(asked.caller, ())]
         if not asked.caller.startswith("worker"):
             kills += self._workers  # which record what the services tell them
-        return any(asked.arrived <= kill <= self._recorded(asked, asked.answered or kill) for kill in kills)
+        return any(asked.arrived <= kill <= self._recorded(asked.answered or kill) for kill in kills)
 
-    def _recorded(self, asked: Asked, answered: float) -> float:
-        until = answered + (RECORD_SECONDS if asked.usable else ATTEMPTS_SECONDS)
+    def _recorded(self, answered: float) -> float:
+        until = answered + RECORD_SECONDS
         for start, end in sorted(self._downtimes):
             if start <= until <= end + RECORD_SECONDS:
                 until = end + 5 * RECORD_SECONDS  # it is asked again with longer and longer pauses

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import random
 import shutil
-import signal
 import tempfile
 import time
 from dataclasses import dataclass
@@ -82,9 +81,7 @@ def run(plan: Plan) -> Result:
         exits = stack.stop_processes()
         jobs = [job for tenant in tenants for job in tenant.jobs]
         findings = audit(stack, brain, jobs, faults.downtimes)
-        # One that was killed a moment ago may be told to stop before it can listen.
-        fine = {0, -signal.SIGTERM}
-        findings.wrong += [f"{name} exited with {code}" for name, code in exits.items() if code not in fine]
+        findings.wrong += [f"{name} exited with {code}" for name, code in exits.items() if code]
         return Result(
             plan,
             dict(faults.injected),

@@ -33,7 +33,7 @@ EPISODES_PER_SECOND = 1.0
 
 
 class Bound(NamedTuple):
-    """How much of something a process may gain in an hour, and how much comes and goes, or fills up once."""
+    """How much of something a process may gain in an hour, and how much comes and goes anyway."""
 
     per_hour: float
     noise: float
@@ -41,11 +41,10 @@ class Bound(NamedTuple):
 
 BOUNDS = {
     "MiB": Bound(24.0, 12.0),
-    # Pools fill up as the load happens to need them: a server's and a worker's threads, and the connections of both.
-    "files": Bound(4.0, 40.0),
-    "threads": Bound(4.0, 32.0),
-    "database": Bound(2.0, 20.0),
-    "redis": Bound(2.0, 20.0),
+    "files": Bound(4.0, 8.0),
+    "threads": Bound(4.0, 6.0),
+    "database": Bound(2.0, 4.0),
+    "redis": Bound(2.0, 4.0),
 }
 
 Samples = dict[tuple[str, str], list[tuple[float, float]]]
