@@ -51,7 +51,7 @@ class Postgres(Server):
     def command(self) -> list[str]:
         """Returns what is run."""
         settings = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
-        return [str(self._programs / "postgres"), "-D", str(self._data), "-p", str(self.port), *settings]
+        return [self.program("postgres"), "-D", str(self._data), "-p", str(self.port), *settings]
 
     def options(self) -> dict[str, Any]:
         """Returns what `Popen` is told about the process."""
@@ -67,7 +67,7 @@ class Postgres(Server):
         """Starts the server and waits until it answers."""
         if not self._data.exists():
             command = [
-                str(self._programs / "initdb"),
+                self.program("initdb"),
                 "-D",
                 str(self._data),
                 "-U",
@@ -84,6 +84,10 @@ class Postgres(Server):
                 **self.options(),
             )
         super().start()
+
+    def program(self, name: str) -> str:
+        """Returns the path of a program that comes with the server."""
+        return str(self._programs / name)
 
     def url(self, database: str = "postgres") -> str:
         """Returns the SQLAlchemy URL of a database."""
