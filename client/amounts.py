@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from datetime import datetime
 from typing import Final
 
 from longvideo.errors import InvalidArgument
@@ -18,6 +20,19 @@ NONE: Final = "none"
 def seconds(text: str, option: str) -> float:
     """Returns how long `30d`, `12h`, `90m` or `45s` is, in seconds. Raises InvalidArgument, naming the option."""
     return _amount(text, _SECONDS, f"{option} is {text!r}; give a number with its unit, such as 30d, 12h, 90m or 45s")
+
+
+def moment(text: str, option: str, now: float) -> float:
+    """Returns the moment that `2026-03-01`, `2026-03-01T14:05Z` or `7d` (ago) names, in seconds since the epoch.
+
+    It is in this machine's time zone unless it says another. Raises InvalidArgument, naming the option.
+    """
+    with contextlib.suppress(ValueError, OverflowError, OSError):
+        return datetime.fromisoformat(text.strip()).timestamp()
+    message = (
+        f"{option} is {text!r}; give a day such as 2026-03-01, a time such as 2026-03-01T14:05, or how long ago: 7d"
+    )
+    return now - _amount(text, _SECONDS, message)
 
 
 def size(text: str, option: str) -> int:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from client import uploads
 from longvideo import errors
@@ -233,6 +234,21 @@ class Client:
     def usage(self, name: str) -> pb.Usage:
         """Returns what the model calls of a job or an episode took. Raises NotFound."""
         return self._stub.GetUsage(pb.GetUsageRequest(name=name), timeout=CALL_SECONDS)
+
+    def export_usage(
+        self, start: Timestamp | None = None, end: Timestamp | None = None, tenant: str = ""
+    ) -> Iterator[Sequence[pb.LedgerEntry]]:
+        """Yields the model calls that were sent from `start` to before `end`, oldest first, some at a time.
+
+        They are the caller's own tenant's, or another's, or for `-` everybody's. Raises PermissionDenied.
+        """
+        request = pb.ExportUsageRequest(start_time=start, end_time=end, tenant=tenant)
+        stream = self._stub.ExportUsage(request, timeout=WATCH_SECONDS)
+        try:
+            for response in stream:
+                yield response.entries
+        finally:
+            stream.cancel()
 
 
 def file_digest(path: Path, progress: Callable[[float, float], None] = lambda _done, _total: None) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from client import admin, jobs, prompts, tree, videos
+from client import admin, jobs, prompts, tree, usage, videos
 from client.ask import ask
 from client.demo import demo
 from client.up import up
@@ -55,5 +55,6 @@ app.command()(up)
 app.add_typer(videos.app, name="videos")
 app.add_typer(tree.app, name="tree")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(usage.app, name="usage")
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(admin.app, name="admin")

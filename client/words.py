@@ -139,6 +139,12 @@ def ending(value: int) -> str:
     return "" if name == "unspecified" else name
 
 
+def outcome(value: int) -> str:
+    """Returns how a model call ended, as a word."""
+    name = types_pb2.ModelCall.Outcome.Name(types_pb2.ModelCall.Outcome.ValueType(value))
+    return name.removeprefix("OUTCOME_").lower()
+
+
 def role(value: int) -> str:
     """Returns a role as a word."""
     return types_pb2.Role.Name(types_pb2.Role.ValueType(value)).removeprefix("ROLE_").lower()

@@ -12,6 +12,7 @@ from longvideo.v1 import orchestrator_pb2, orchestrator_pb2_grpc
 from orchestrator.api.access import Access, guarded
 from orchestrator.api.backend import Backend
 from orchestrator.api.jobs import JobMethods
+from orchestrator.api.ledger import MAX_EXPORTS, LedgerMethods
 from orchestrator.api.trees import MAX_BUILDS, TreeMethods
 from orchestrator.api.uploads import Uploads
 from orchestrator.api.verification import Verification
@@ -25,7 +26,9 @@ SERVICE_NAME = _SERVICE.full_name
 
 
 @guarded(tuple(method.name for method in _SERVICE.methods))
-class OrchestratorServicer(VideoMethods, TreeMethods, JobMethods, orchestrator_pb2_grpc.OrchestratorServiceServicer):
+class OrchestratorServicer(
+    VideoMethods, TreeMethods, JobMethods, LedgerMethods, orchestrator_pb2_grpc.OrchestratorServiceServicer
+):
     """Answers `longvideo.v1.OrchestratorService`."""
 
     def __init__(self, backend: Backend, *, max_watchers: int = MAX_WATCHERS) -> None:
@@ -35,6 +38,7 @@ class OrchestratorServicer(VideoMethods, TreeMethods, JobMethods, orchestrator_p
         self._verification = Verification(backend, self._access)
         self._watching = Watching(backend.database, min(max_watchers, max(1, backend.settings.rpc_concurrency // 2)))
         self._builds = threading.BoundedSemaphore(MAX_BUILDS)
+        self._exports = threading.BoundedSemaphore(MAX_EXPORTS)
 
     def stop_watching(self) -> None:
         """Ends the streams that follow jobs."""

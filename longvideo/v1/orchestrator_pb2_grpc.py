@@ -135,6 +135,11 @@ class OrchestratorServiceStub:
                 request_serializer=longvideo_dot_v1_dot_orchestrator__pb2.GetUsageRequest.SerializeToString,
                 response_deserializer=longvideo_dot_v1_dot_orchestrator__pb2.Usage.FromString,
                 _registered_method=True)
+        self.ExportUsage = channel.unary_stream(
+                '/longvideo.v1.OrchestratorService/ExportUsage',
+                request_serializer=longvideo_dot_v1_dot_orchestrator__pb2.ExportUsageRequest.SerializeToString,
+                response_deserializer=longvideo_dot_v1_dot_orchestrator__pb2.ExportUsageResponse.FromString,
+                _registered_method=True)
 
 
 class OrchestratorServiceServicer:
@@ -330,6 +335,19 @@ class OrchestratorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportUsage(self, request, context):
+        """Streams the model calls that were sent in a range of time, oldest first: what
+        reports of cost are made of. A call is there once it has ended and was
+        recorded, which takes as long as the longest call; a range that ended an
+        hour ago gives the same calls every time.
+
+        Errors: INVALID_ARGUMENT (times), PERMISSION_DENIED (another tenant),
+        NOT_FOUND (no such tenant), RESOURCE_EXHAUSTED (too many at one time).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OrchestratorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -417,6 +435,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.GetUsage,
                     request_deserializer=longvideo_dot_v1_dot_orchestrator__pb2.GetUsageRequest.FromString,
                     response_serializer=longvideo_dot_v1_dot_orchestrator__pb2.Usage.SerializeToString,
+            ),
+            'ExportUsage': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportUsage,
+                    request_deserializer=longvideo_dot_v1_dot_orchestrator__pb2.ExportUsageRequest.FromString,
+                    response_serializer=longvideo_dot_v1_dot_orchestrator__pb2.ExportUsageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -892,6 +915,33 @@ class OrchestratorService:
             '/longvideo.v1.OrchestratorService/GetUsage',
             longvideo_dot_v1_dot_orchestrator__pb2.GetUsageRequest.SerializeToString,
             longvideo_dot_v1_dot_orchestrator__pb2.Usage.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/longvideo.v1.OrchestratorService/ExportUsage',
+            longvideo_dot_v1_dot_orchestrator__pb2.ExportUsageRequest.SerializeToString,
+            longvideo_dot_v1_dot_orchestrator__pb2.ExportUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -153,6 +153,15 @@ class OrchestratorServiceStub:
 
     Errors: NOT_FOUND, INVALID_ARGUMENT (name).
     """
+    ExportUsage: _grpc.UnaryStreamMultiCallable[_orchestrator_pb2.ExportUsageRequest, _orchestrator_pb2.ExportUsageResponse]
+    """Streams the model calls that were sent in a range of time, oldest first: what
+    reports of cost are made of. A call is there once it has ended and was
+    recorded, which takes as long as the longest call; a range that ended an
+    hour ago gives the same calls every time.
+
+    Errors: INVALID_ARGUMENT (times), PERMISSION_DENIED (another tenant),
+    NOT_FOUND (no such tenant), RESOURCE_EXHAUSTED (too many at one time).
+    """
 
 @_typing.type_check_only
 class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
@@ -276,6 +285,15 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """Sums the model calls of a job or an episode by role, model and pool.
 
     Errors: NOT_FOUND, INVALID_ARGUMENT (name).
+    """
+    ExportUsage: _aio.UnaryStreamMultiCallable[_orchestrator_pb2.ExportUsageRequest, _orchestrator_pb2.ExportUsageResponse]  # type: ignore[assignment]
+    """Streams the model calls that were sent in a range of time, oldest first: what
+    reports of cost are made of. A call is there once it has ended and was
+    recorded, which takes as long as the longest call; a range that ended an
+    hour ago gives the same calls every time.
+
+    Errors: INVALID_ARGUMENT (times), PERMISSION_DENIED (another tenant),
+    NOT_FOUND (no such tenant), RESOURCE_EXHAUSTED (too many at one time).
     """
 
 class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -499,6 +517,21 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         """Sums the model calls of a job or an episode by role, model and pool.
 
         Errors: NOT_FOUND, INVALID_ARGUMENT (name).
+        """
+
+    @_abc_1.abstractmethod
+    def ExportUsage(
+        self,
+        request: _orchestrator_pb2.ExportUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_orchestrator_pb2.ExportUsageResponse], _abc.AsyncIterator[_orchestrator_pb2.ExportUsageResponse]]:
+        """Streams the model calls that were sent in a range of time, oldest first: what
+        reports of cost are made of. A call is there once it has ended and was
+        recorded, which takes as long as the longest call; a range that ended an
+        hour ago gives the same calls every time.
+
+        Errors: INVALID_ARGUMENT (times), PERMISSION_DENIED (another tenant),
+        NOT_FOUND (no such tenant), RESOURCE_EXHAUSTED (too many at one time).
         """
 
 def add_OrchestratorServiceServicer_to_server(servicer: OrchestratorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

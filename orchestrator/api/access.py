@@ -36,6 +36,7 @@ ROLES: Final[Mapping[str, TenantRole]] = {
     "GetEpisode": "read",
     "ListModelCalls": "read",
     "GetUsage": "read",
+    "ExportUsage": "read",
 }
 """What a caller must be allowed to call each method. An admin may call them all."""
 

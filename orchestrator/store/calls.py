@@ -87,6 +87,20 @@ class Calls:
         with self._engine.read() as session:
             return list(session.scalars(query))
 
+    def ledger(self, tenant: str | None, start: float, end: float, after: Cursor | None, limit: int) -> list[CallRow]:
+        """Returns at most `limit` calls of a tenant, or for None of all, that were sent from `start` to before `end`.
+
+        Oldest first, from the one after a cursor.
+        """
+        query = sa.select(CallRow).order_by(CallRow.start_time, CallRow.id).limit(limit)
+        query = query.where(CallRow.start_time >= (after.time if after else start), CallRow.start_time < end)
+        if tenant is not None:
+            query = query.where(CallRow.tenant_id == tenant)
+        if after is not None:
+            query = query.where(sa.tuple_(CallRow.start_time, CallRow.id) > sa.tuple_(after.time, after.id))
+        with self._engine.read() as session:
+            return list(session.scalars(query))
+
     def sums(self, place: Place) -> list[Sum]:
         """Returns the sums over the calls of a job or an episode, by role, model and pool."""
         group = (CallRow.role, CallRow.model, CallRow.pool)

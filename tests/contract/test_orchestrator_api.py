@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from longvideo import errors
+from longvideo.usage import Call
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
+from orchestrator.api.ledger import MAX_EXPORTS
+from orchestrator.store.calls import Purpose
 from tests.contract.orchestrator_world import Gate, World, film, target_of
 
 UNKNOWN = "videos/" + "0" * 64
@@ -578,6 +584,75 @@ def _first_event(world: World, job: pb.Job) -> int:
         finally:
             stream.cancel()
     raise AssertionError("the watcher that left still takes a place")
+
+
+def exported(world: World, **fields: Any) -> list[pb.LedgerEntry]:
+    """Returns what the ledger holds."""
+    responses = world.stub.ExportUsage(pb.ExportUsageRequest(**fields), timeout=30)
+    return [entry for response in responses for entry in response.entries]
+
+
+def test_ledger(quiet: World, path: Path) -> None:
+    """The ledger holds every call of jobs and tree builds once, oldest first, with what it was for."""
+    video = quiet.add(path).name
+    job = quiet.finish(quiet.submit(video, label="boats"))
+    list(quiet.stub.BuildTree(pb.BuildTreeRequest(video=video, level=2)))
+    entries = exported(quiet)
+    listed = quiet.stub.ListModelCalls(pb.ListModelCallsRequest(parent=job.name, page_size=1000)).model_calls
+    of_job = [entry for entry in entries if entry.job == job.name]
+    assert [entry.call for entry in of_job] == list(listed)
+    assert {(entry.episode, entry.label, entry.video, entry.tenant) for entry in of_job} == {
+        (1, "boats", video, "default")
+    }
+    asked = [entry for entry in of_job if entry.call.role == types_pb2.ROLE_REASON]
+    assert [entry.round for entry in asked] == [1, 2, 3]
+    assert all(entry.call.HasField("prefill_duration") for entry in asked)
+    built = [entry for entry in entries if not entry.job and entry.video == video]
+    assert len(built) == 4 + 16 - len([entry for entry in of_job if entry.call.role == types_pb2.ROLE_CAPTION])
+    starts = [entry.call.start_time.ToNanoseconds() for entry in entries]
+    assert starts == sorted(starts)
+
+
+def test_range_of_the_ledger(quiet: World) -> None:
+    """An export is of what was sent from its start to before its end, through however many pages that goes."""
+    made = [
+        Call("qa", "m", "u", "h", 1, 10.0 + number // 7, 0.5, "ok", id=f"range{number:05}") for number in range(2500)
+    ]
+    quiet.database.calls.record(made, Purpose("default", "ab" * 32))
+
+    def between(start: int, end: int) -> list[str]:
+        times = {"start_time": {"seconds": start}, "end_time": {"seconds": end}}
+        return [entry.call.id for entry in exported(quiet, **times)]
+
+    assert between(0, 1000) == [call.id for call in made]
+    assert between(11, 13) == [call.id for call in made[7:21]]
+    assert between(13, 13) == []
+    with pytest.raises(errors.InvalidArgument, match="start_time is 1970-01-01T00:00:14Z, which is after the end"):
+        between(14, 13)
+
+
+def test_many_exports(quiet: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More exports than there are places are told when to come again; one that ends makes a place."""
+    monkeypatch.setattr("orchestrator.api.ledger._PAGE", 1)
+    call = Call("qa", "m", "u", "h", 1, 10.0, 0.5, "ok")
+    many = [replace(call, id=f"many{number}", detail="x" * 60_000) for number in range(100)]
+    quiet.database.calls.record(many, Purpose("default", "ab" * 32))
+    with ExitStack() as stack:
+        for _ in range(MAX_EXPORTS):
+            stream = quiet.stub.ExportUsage(pb.ExportUsageRequest(), timeout=30)
+            stack.callback(stream.cancel)
+            next(iter(stream))  # and then reads no further
+        with pytest.raises(errors.ResourceExhausted, match="4 exports are under way") as caught:
+            exported(quiet)
+        assert (caught.value.reason, caught.value.retry_after) == ("TOO_MANY_EXPORTS", 10.0)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            assert len(exported(quiet)) >= 100
+            return
+        except errors.ResourceExhausted:
+            threading.Event().wait(0.02)
+    raise AssertionError("the exports that were given up still take their places")
 
 
 def test_usage_and_calls(quiet: World, path: Path) -> None:

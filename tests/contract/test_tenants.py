@@ -69,6 +69,7 @@ UNNAMING: dict[str, Any] = {
     "RegisterVideo": pb.RegisterVideoRequest(source_uri="s3://films/film.mp4"),
     "ListVideos": pb.ListVideosRequest(),
     "ListJobs": pb.ListJobsRequest(),
+    "ExportUsage": pb.ExportUsageRequest(),
 }
 
 
@@ -143,6 +144,24 @@ def test_lists_of_other_tenants(tenancy: Tenancy, tenant: str) -> None:
     """Nobody but an admin may ask for another tenant's jobs, whether or not there is such a tenant."""
     with pytest.raises(errors.PermissionDenied, match="tenant names another than your token's"):
         tenancy.call(tenancy.bob, "ListJobs", pb.ListJobsRequest(tenant=tenant))
+
+
+def test_ledgers_hold_ones_own(tenancy: Tenancy) -> None:
+    """An export holds the calls of the caller's tenant; those of another, or of all, only for an admin."""
+
+    def exported(token: str, tenant: str = "") -> set[str]:
+        responses = tenancy.call(token, "ExportUsage", pb.ExportUsageRequest(tenant=tenant))
+        return {entry.tenant for response in responses for entry in response.entries}
+
+    dan, admin = _new_tenant(tenancy), tenancy.token("bob", "admin")
+    assert exported(tenancy.ann) == exported(tenancy.ann, "ann") == exported(admin, "ann") == {"ann"}
+    assert exported(dan) == set()
+    assert exported(admin, "-") >= {"ann"}
+    for tenant in ("ann", "nobody", "-"):
+        with pytest.raises(errors.PermissionDenied, match="tenant names another than your token's"):
+            exported(dan, tenant)
+    with pytest.raises(errors.NotFound, match="there is no tenant nobody"):
+        exported(admin, "nobody")
 
 
 def test_page_tokens_are_ones_own(tenancy: Tenancy) -> None:

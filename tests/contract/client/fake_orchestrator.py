@@ -151,6 +151,7 @@ class FakeOrchestrator(orchestrator_pb2_grpc.OrchestratorServiceServicer):
         self.captions = [caption(1), caption(2), caption(2, 4, text="Boats leave.")]
         self.fail: dict[str, LongVideoError] = {}
         self.hang = False
+        self.ledger: list[pb.ExportUsageResponse] = []
         self.drop_watch_after: int | None = None
         self.watched_from: list[int] = []
         self.videos: dict[str, types_pb2.Video] = {}
@@ -308,6 +309,12 @@ class FakeOrchestrator(orchestrator_pb2_grpc.OrchestratorServiceServicer):
         self._noted(request, "GetEpisode")
         job = self.jobs[request.name.partition("/episodes/")[0]]
         return next(episode for episode in job.episodes if episode.name == request.name)
+
+    def ExportUsage(
+        self, request: pb.ExportUsageRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.ExportUsageResponse]:
+        self._noted(request, "ExportUsage")
+        yield from self.ledger
 
     def GetUsage(self, request: pb.GetUsageRequest, context: grpc.ServicerContext) -> pb.Usage:
         self._noted(request, "GetUsage")
