@@ -27,6 +27,14 @@ _R = TypeVar("_R")
 ACCESS_FIELDS: Final = ("code", "seconds")
 """What an access line has besides what is bound."""
 
+# They tell of each message that comes and goes, and of each attempt of what is told when it has failed.
+_CHATTY: Final = {
+    "celery.beat": logging.WARNING,
+    "celery.worker.strategy": logging.WARNING,
+    "celery.app.trace": logging.WARNING,
+    "urllib3.connectionpool": logging.ERROR,
+}
+
 _HIDDEN: Final = "[hidden]"
 _LEAST_SECRET: Final = 6
 # What looks like a secret, wherever it comes from: the first group stays.
@@ -90,6 +98,9 @@ def configure(settings: Settings, service: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
+    for name, least in _CHATTY.items():
+        quiet = least if settings.log_level != "debug" else logging.NOTSET
+        logging.getLogger(name).setLevel(max(quiet, root.level))
     logging.captureWarnings(capture=True)
     logging.raiseExceptions = False  # a line that cannot be made would be shown as it was given
     sys.excepthook = _log_uncaught

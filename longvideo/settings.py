@@ -282,7 +282,10 @@ def load(**overrides: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise BadSettings(f"The setting {where} is wrong: {first['msg']}", setting=where) from None
+        said = first["msg"]
+        if first["type"] == "tuple_type":
+            said = "it must be a list; in the settings file as TOML writes one, not as a text that holds JSON"
+        raise BadSettings(f"The setting {where} is wrong: {said}", setting=where) from None
     except SettingsError as error:
         raise BadSettings(f"A setting cannot be read: {error}") from None
     _check_together(settings)

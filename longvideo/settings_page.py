@@ -6,6 +6,7 @@ With `--values` it prints what this process would use instead, and of secrets on
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import types
 import typing
@@ -18,6 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from longvideo import settings
+from longvideo.endpoint import Endpoint
 from longvideo.errors import BadSettings
 from longvideo.settings import PREFIX, SECRETS, Settings
 
@@ -68,9 +70,23 @@ def values() -> str:
     lines = []
     for name in Settings.model_fields:
         value = getattr(loaded, name)
-        shown = ("set" if value else "") if name in SECRETS else value
-        lines.append(f"{name} = {'' if shown is None else shown}".rstrip() + "\n")
+        shown = ("set" if value else "") if name in SECRETS else _shown(value)
+        lines.append(f"{name} = {shown}".rstrip() + "\n")
     return "".join(lines)
+
+
+def _shown(value: Any) -> str:
+    """Returns a value as it is written in the environment."""
+    if isinstance(value, tuple):
+        return json.dumps([_fields(one) if isinstance(one, Endpoint) else one for one in value])
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)
+
+
+def _fields(endpoint: Endpoint) -> dict[str, Any]:
+    given = endpoint.model_dump(mode="json", exclude_defaults=True)
+    return given | {"roles": sorted(endpoint.roles)}
 
 
 def main(argv: Sequence[str]) -> int:

@@ -114,7 +114,7 @@ def _add_tasks(app: celery.Celery, runner: Callable[[], Runner], nudge: Nudge) -
         runner().run(nudge)
 
     def sweep() -> None:
-        runner().sweep(nudge)
+        _try(SWEEP, lambda: runner().sweep(nudge))
 
     # Celery would else give every app of the process the tasks of the first.
     app.task(name=RUN_EPISODES, shared=False)(run_episodes)
@@ -130,9 +130,23 @@ def has_room(app: celery.Celery, connection: Any) -> int:
 
 def _add_cleaning(app: celery.Celery, cleaner: Callable[[], Cleaner]) -> None:
     def clean() -> None:
-        cleaner().clean()
+        _try(CLEAN, lambda: cleaner().clean())
 
     app.task(name=CLEAN, shared=False)(clean)
+
+
+def _try(what: str, task: Callable[[], object]) -> None:
+    """Does what is done again soon in any case."""
+    try:
+        task()
+    except LongVideoError as error:
+        logger.warning("%s comes to nothing now: %s", what, error)
+
+
+def broker_errors(app: celery.Celery) -> tuple[type[BaseException], ...]:
+    """Returns what is raised when the broker cannot be reached."""
+    with app.connection_for_write() as unused:  # knows the broker's errors, and connects to nothing
+        return (kombu_exceptions.OperationalError, OSError, *unused.connection_errors, *unused.channel_errors)
 
 
 def nudger(app: celery.Celery) -> Nudge:
@@ -141,13 +155,7 @@ def nudger(app: celery.Celery) -> Nudge:
     While there are messages in the queue no worker is idle, so more of them would help nobody. When the broker is away
     the message is lost, which a sweep makes good.
     """
-    with app.connection_for_write() as unused:  # knows the broker's errors, and connects to nothing
-        broken: tuple[type[BaseException], ...] = (
-            kombu_exceptions.OperationalError,
-            OSError,
-            *unused.connection_errors,
-            *unused.channel_errors,
-        )
+    broken = broker_errors(app)
 
     def nudge(workers: int) -> None:
         if workers <= 0:
@@ -192,17 +200,30 @@ def listen(
     if not stopping.is_set():
         task_consumer.consume()
         consumer.on_ready()
-    while not stopping.is_set():
-        if qos.prev != qos.value:
-            qos.update()
-        consumer.perform_pending_operations()
-        _drain(connection, _STOP_SECONDS)
+    try:
+        while not stopping.is_set():
+            if qos.prev != qos.value:
+                qos.update()
+            consumer.perform_pending_operations()
+            _drain(connection, _STOP_SECONDS)
+    except (*connection.connection_errors, *connection.channel_errors):
+        _forget(task_consumer.channel)
+        raise
     task_consumer.cancel()
     if connection.transport.driver_type == "redis":
         until = time.monotonic() + BROKER_WAIT + _STOP_SECONDS
         while (left := until - time.monotonic()) > 0:
             _drain(connection, left)
     raise WorkerShutdown(0)
+
+
+def _forget(channel: Any) -> None:
+    """Makes a channel whose broker has gone neither acknowledge the messages at work here nor give them back.
+
+    It would try to, and fail in a way that Celery does not expect, which ends the worker. A sweep makes good for them.
+    """
+    channel.do_restore = False
+    channel.basic_ack = lambda *_, **__: None
 
 
 def _drain(connection: Any, seconds: float) -> None:
@@ -257,20 +278,14 @@ class Worker:
     def _sweep(self) -> None:
         self._ready.wait()
         while True:
-            try:
-                self._runner.sweep(nudger(self._app))
-            except LongVideoError as error:
-                logger.warning("cannot look for unfinished episodes: %s", error)
+            _try(SWEEP, lambda: self._runner.sweep(nudger(self._app)))
             if self._stopping.wait(self._runner.database.work.lease_seconds / 6):
                 return
 
     def _clean(self) -> None:
         # Not at once: a command of a few seconds has better things to do.
         while not self._stopping.wait(CLEAN_SECONDS):
-            try:
-                self._cleaner.clean()
-            except LongVideoError as error:
-                logger.warning("cannot clean up after uploads: %s", error)
+            _try(CLEAN, self._cleaner.clean)
 
 
 def start_worker(app: celery.Celery, runner: Runner, cleaner: Cleaner, concurrency: int) -> Worker:

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any, NoReturn
@@ -21,12 +22,13 @@ import celery
 from celery import beat, signals
 from celery.apps.beat import Beat
 from celery.apps.worker import Worker
+from celery.exceptions import CPendingDeprecationWarning
 from celery.worker import state
 
 from longvideo import logs, ports, rpc
 from longvideo.errors import BadSettings, LongVideoError
 from longvideo.settings import Settings, load
-from orchestrator.celery_app import BROKER_WAIT, Pool, has_room, is_in_memory, listen, make_app
+from orchestrator.celery_app import BROKER_WAIT, Pool, broker_errors, has_room, is_in_memory, listen, make_app
 from orchestrator.cleaning import Cleaner
 from orchestrator.health import broker_check, checks
 from orchestrator.tasks import Runner
@@ -64,6 +66,8 @@ class _Process:
     def begin(self, service: str) -> None:
         """Makes the process log. Ends it when the broker is the one that no other process can reach."""
         logs.configure(self.settings, service)
+        # Celery says at each loss of its broker that it will one day do otherwise than we let it.
+        warnings.simplefilter("ignore", CPendingDeprecationWarning)
         signals.setup_logging.connect(lambda **_: None, weak=False)  # so that Celery leaves it as it is
         if is_in_memory(self.settings):
             _refuse(
@@ -104,7 +108,7 @@ class ClusterWorker(Worker):
             _refuse(error.message)
         self._deaf, self._grace = process.deaf, process.settings.grace_seconds
         self._stopping = threading.Event()
-        ours = {"pool_cls": Pool, "use_eventloop": False}
+        ours = {"pool_cls": Pool, "use_eventloop": False, "quiet": True}
         quiet = dict.fromkeys(("without_gossip", "without_mingle", "without_heartbeat"), True)
         super().__init__(app=process.app, **(options | ours | quiet))
         self.consumer: Any
@@ -139,7 +143,12 @@ class Scheduler(beat.Scheduler):
 
     def apply_async(self, entry: Any, *args: Any, **options: Any) -> Any:
         """Sends the message of an entry, if there is room for it."""
-        return super().apply_async(entry, *args, **options) if has_room(self.app, self.connection) else None
+        broken: tuple[type[BaseException], ...] = (beat.SchedulingError, *broker_errors(self.app))
+        try:
+            return super().apply_async(entry, *args, **options) if has_room(self.app, self.connection) else None
+        except broken as error:
+            logger.warning("cannot reach the broker to send %s: %s", entry.task, error)
+            return None
 
 
 class ClusterBeat(Beat):
@@ -151,7 +160,7 @@ class ClusterBeat(Beat):
             process.serve_health({"broker": broker_check(process.app)})
         except LongVideoError as error:
             _refuse(error.message)
-        super().__init__(app=process.app, **options)
+        super().__init__(app=process.app, **(options | {"quiet": True}))
 
 
 def _refuse(message: str) -> NoReturn:

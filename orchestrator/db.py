@@ -489,7 +489,9 @@ def _storage_error(error: exc.SQLAlchemyError, place: str) -> LongVideoError | N
     if state := getattr(cause, "sqlstate", None):
         return _server_error(state, cause, place)
     if not name and isinstance(error, exc.OperationalError | exc.InterfaceError):
-        return StorageUnavailable(f"cannot use the database {place}: {cause}; check that it runs and can be reached")
+        return StorageUnavailable(
+            f"cannot use the database {place}: {_line(cause)}; check that it runs and can be reached"
+        )
     return None
 
 
@@ -498,5 +500,9 @@ def _server_error(state: str, cause: object, place: str) -> LongVideoError | Non
     if state == "53100":
         return StorageFull(f"no space left on the server of the database {place}; free some", path=place)
     if state[:2] in _PASSING_STATES or state == "25006":
-        return StorageUnavailable(f"cannot use the database {place} now: {cause}; check the server's log")
+        return StorageUnavailable(f"cannot use the database {place} now: {_line(cause)}; check the server's log")
     return None
+
+
+def _line(cause: object) -> str:
+    return " ".join(str(cause).split())

@@ -27,6 +27,7 @@ Authenticate = Callable[[str], auth.Caller]
 # When a caller that was turned away may come again.
 _BUSY_SECONDS = 1.0
 _SCHEME = "bearer "
+_ABOUT_STORAGE = (errors.StorageUnavailable, errors.StorageFull)
 # Health and reflection: the only services here that are not ours.
 _OPEN = "/grpc."
 
@@ -41,6 +42,7 @@ class Calls(grpc.ServerInterceptor):
 
     def __init__(self, threads: Threads, authenticate: Authenticate | None) -> None:
         self._threads, self._authenticate = threads, authenticate
+        self._strangers = authenticate is not None
 
     def intercept_service(self, continuation: Any, details: Any) -> Any:
         """Returns the handler of a method, guarded; None where there is none."""
@@ -68,7 +70,7 @@ class Calls(grpc.ServerInterceptor):
         def call(_: Iterator[bytes], context: grpc.ServicerContext) -> None:
             with began.logged(context):
                 tracing.bind(began.method, began.metadata, trusted=False)
-                began.abort(context, error)
+                began.abort(context, error, strangers=self._strangers)
 
         return call
 
@@ -79,7 +81,7 @@ class Calls(grpc.ServerInterceptor):
                     self._identify(began)
                     return method(_only(requests, parse), context)
                 except Exception as error:  # noqa: BLE001  # the one boundary: nothing may leave as a traceback
-                    began.abort(context, error)
+                    began.abort(context, error, strangers=self._strangers)
 
         return call
 
@@ -92,7 +94,7 @@ class Calls(grpc.ServerInterceptor):
                     self._identify(began)
                     yield from method(_only(requests, parse), context)
                 except Exception as error:  # noqa: BLE001  # as above
-                    began.abort(context, error)
+                    began.abort(context, error, strangers=self._strangers)
 
         return call
 
@@ -123,14 +125,25 @@ class _Began:
             seconds = round(time.monotonic() - self._time, 4)
             access.info("%s %s", self.method, self._code, extra={"code": self._code, "seconds": seconds})
 
-    def abort(self, context: grpc.ServicerContext, error: Exception) -> NoReturn:
-        """Ends the call with an error."""
+    def abort(self, context: grpc.ServicerContext, error: Exception, *, strangers: bool) -> NoReturn:
+        """Ends the call with an error. `strangers` are not told where the storage is."""
         if not isinstance(error, errors.LongVideoError):
             reference = secrets.token_hex(4)
             logger.error("unexpected error %s", reference, exc_info=error)
             error = errors.Internal(f"An unexpected error happened; the server's log has it under {reference}.")
+        elif strangers and isinstance(error, _ABOUT_STORAGE):
+            logger.warning("%s", error.message)
+            error = _without_places(error)
         self._code = error.code.name
         context.abort_with_status(rpc_status.to_status(to_status(error)))
+
+
+def _without_places(error: errors.LongVideoError) -> errors.LongVideoError:
+    """Returns the error without the names of the operator's servers in it."""
+    said = "The server cannot use its database or its storage now; try again later, or ask its operator."
+    hidden = type(error)(said, reason=error.reason)
+    hidden.retry_after = error.retry_after
+    return hidden
 
 
 def _bearer(metadata: tracing.Metadata) -> str:

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
-from longvideo import auth
+from longvideo import auth, logs
 from longvideo.auth import TenantRole
 from longvideo.errors import FailedPrecondition, NotFound, PermissionDenied
 from longvideo.resources import EpisodeName, JobName, SubtitlesName, VideoName
@@ -108,6 +108,7 @@ class Access:
     def job(self, name: JobName | EpisodeName) -> None:
         """Raises NotFound unless the caller may read, and cancel, this job or episode."""
         self._database.jobs.check(name, None if _is_admin() else self.tenant)
+        logs.bind(**(logs.names_of(str(name)) if isinstance(name, EpisodeName) else {"job": str(name)}))
 
     def listed(self, asked: str) -> str | None:
         """Returns the tenant whose things are listed when the caller asks so, and None for those of all.

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
-from longvideo import segments, usage
+from longvideo import logs, segments, usage
 from longvideo.errors import InvalidArgument
 from longvideo.resources import EpisodeName, JobName, VideoName
 from longvideo.v1 import orchestrator_pb2 as pb
@@ -46,6 +46,7 @@ class JobMethods:
             fingerprint=fingerprint,
         )
         job = self._backend.database.jobs.view(JobName(row.id)).message()
+        logs.bind(job=job.name)
         if new:
             self._backend.nudge(len(job.episodes))
         return job

@@ -146,3 +146,22 @@ def test_a_request_that_is_not_one_is_refused() -> None:
             assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
             assert said in caught.value.details()
     server.stop(0)
+
+
+@pytest.mark.parametrize("error", [errors.StorageUnavailable, errors.StorageFull])
+def test_strangers_are_not_told_where_the_storage_is(
+    error: type[errors.LongVideoError], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is said about the operator's servers stands in the log; who calls with a token hears only what it means."""
+
+    def away(_: str) -> auth.Caller:
+        raise error("cannot use the database postgresql://db.internal/longvideo: refused")
+
+    server = start(authenticate=away)
+    try:
+        with pytest.raises(error, match="try again later") as caught:
+            stub(server, "lv_ada").GetJob(pb.GetJobRequest(name="jobs/1"))
+    finally:
+        server.stop(0)
+    assert "db.internal" not in str(caught.value)
+    assert "db.internal" in caplog.text

@@ -97,6 +97,10 @@ def test_a_worker_says_how_it_is(cluster: Cluster, video: str) -> None:
     found = eventually(line, "the worker has a line about the episode")
     assert (found["service"], found["job"], found["tenant"]) == ("worker", done.name, "default")
     assert {"trace_id", "time", "level", "logger", "message"} <= found.keys()
+    api = next(process for process in cluster.processes if process.name == "orchestrator")
+    calls = [json.loads(line) for line in api.said().splitlines() if line.startswith("{")]
+    of_job = [line.get("method") for line in calls if line.get("job") == done.name]
+    assert {"SubmitJob", "GetJob"} <= set(of_job)
 
 
 def test_a_worker_that_is_told_to_stop(cluster: Cluster, video: str) -> None:
@@ -163,6 +167,31 @@ def test_the_broker_goes(cluster: Cluster, video: str, redis: Redis) -> None:
         redis.start()
     assert cluster.finish(job).state == pb.Job.STATE_SUCCEEDED
     assert rounds(cluster, "Is it there?") == [0, 1, 2]
+
+
+def test_the_broker_goes_from_a_worker_at_work(cluster: Cluster, video: str, redis: Redis) -> None:
+    """A worker outlives its broker: its episodes go on, and it takes new ones up when the broker is back."""
+    workers = cluster.workers("first", "second")
+    gate = cluster.models.hold("Does it live?", 1)
+    job = cluster.submit(video, "Does it live?")
+    worker = workers[reached(cluster, "Does it live?", 1)]
+    beat = next(process for process in cluster.processes if process.name == "beat")
+    before = len(worker.said())
+    redis.kill()
+    try:
+        eventually(lambda: "Connection to broker lost" in worker.said(), "the worker notices")
+        eventually(lambda: "cannot reach the broker" in beat.said(), "the clock notices")
+        gate.set()
+        assert cluster.finish(job).state == pb.Job.STATE_SUCCEEDED
+    finally:
+        redis.start()
+    assert cluster.finish(cluster.submit(video, "And then?")).state == pb.Job.STATE_SUCCEEDED
+    assert rounds(cluster, "Does it live?") == [0, 1, 2]
+    assert worker.popen.poll() is None
+    assert "Traceback" not in worker.said()[before:] + beat.said()
+    lines = worker.said().splitlines() + beat.said().splitlines()
+    assert {json.loads(line)["level"] for line in lines} >= {"info", "warning"}
+    assert "Task orchestrator" not in worker.said()
 
 
 def test_two_clients_with_one_request(cluster: Cluster, video: str) -> None:

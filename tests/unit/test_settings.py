@@ -129,6 +129,7 @@ def test_a_file_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
         ("min_width = ", "which is not TOML"),
         ("min_width = 12", "min_width is wrong"),
         ('api_listen = "7700"', "api_listen is wrong: .*must look like"),
+        ("endpoints = '[{}]'", "endpoints is wrong: it must be a list; in the settings file as TOML"),
     ],
 )
 def test_a_file_is_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, said: str) -> None:
@@ -210,4 +211,15 @@ def test_the_page_shows_every_setting_and_no_secret(
     assert settings_page.main(["--values"]) == 0
     values = capsys.readouterr().out
     assert "api_key = set\n" in values
+    assert "insecure = false\nauth" in values
     assert "hush" not in shown + values
+
+
+def test_endpoints_are_shown_as_they_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is shown of the model servers can be set again, but for the keys."""
+    given = [{"url": "http://a:8000/v1", "roles": ["caption", "qa"], "pool": "h800", "gpus": 2}]
+    monkeypatch.setenv("LONGVIDEO_ENDPOINTS", json.dumps(given))
+
+    line = next(line for line in settings_page.values().splitlines() if line.startswith("endpoints = "))
+
+    assert json.loads(line.removeprefix("endpoints = ")) == given
