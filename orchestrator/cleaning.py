@@ -1,4 +1,4 @@
-"""Removes what uploads leave behind that nobody finishes: their objects, their parts, and what they announced.
+"""Removes what nobody will: uploads that were given up, with their parts and announcements, and dead processes' locks.
 
 Nothing is removed of an upload that is being checked, and nothing of one that its client has asked about lately.
 """
@@ -25,7 +25,7 @@ _LIMIT: Final = 1000
 
 
 class Cleaner:
-    """Cleans up after uploads. Any number of processes may do it at one time.
+    """Cleans up. Any number of processes may do it at one time.
 
     `expiry` is after how many seconds without a word from its client an upload is abandoned.
     """
@@ -36,10 +36,10 @@ class Cleaner:
         self._expiry = expiry
 
     def clean(self) -> int:
-        """Removes what is left, and returns how many uploads, objects and uploads in parts that were."""
-        count = sum(self._abandoned()) + sum(self._objects()) + sum(self._parts())
+        """Removes what is left, and returns how many uploads, objects, uploads in parts and locks that were."""
+        count = sum(self._abandoned()) + sum(self._objects()) + sum(self._parts()) + self._store.drop_dead_locks()
         if count:
-            logger.info("removed %d things that uploads had left", count)
+            logger.info("removed %d things that uploads and killed processes had left", count)
         return count
 
     def _abandoned(self) -> Iterator[bool]:

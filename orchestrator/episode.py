@@ -39,9 +39,9 @@ def navigate(spec: EpisodeSpec, services: Services, journal: Journal) -> Ending:
 
     Raises `longvideo.errors` for what kept it from being carried out, and what the journal's checks raise.
     """
-    rounds = journal.rounds()
+    episode: Episode | None = None
     try:
-        episode = Episode(spec, services, journal, rounds)
+        episode = Episode(spec, services, journal, journal.rounds())
         episode.open()
         while True:
             journal.check_between_rounds()
@@ -49,7 +49,7 @@ def navigate(spec: EpisodeSpec, services: Services, journal: Journal) -> Ending:
     except Ending as ending:
         return ending
     except errors.LongVideoError as error:
-        journal.failed_calls(len(rounds) + 1, error.calls)
+        journal.failed_calls(episode.number if episode else 0, error.calls)
         if isinstance(error, errors.DeadlineExceeded) and time.time() > spec.deadline - 1:
             return TimeExhausted("The time allowed passed before there was an answer.")
         raise
@@ -79,6 +79,12 @@ class Episode:
             priority=priorities.rank(spec.place.priority),
         )
         self.first: list[Message] = []
+
+    @property
+    def number(self) -> int:
+        """The round that is under way, from 1; 0 before the conversation begins."""
+        under_way = bool(self.rounds) and not self.rounds[-1].finished
+        return len(self.rounds) + (not under_way) if self.first else 0
 
     def open(self) -> None:
         """Reads every high-level caption, all at one time; or takes up the conversation that began before."""
@@ -111,7 +117,7 @@ class Episode:
 
     def decide(self) -> Round:
         """Asks the reasoner what to do; a reply that cannot be used is sent back with a word on what is wrong."""
-        number = len(self.rounds) + 1
+        number = self.number
         must_answer = number == self.spec.max_rounds or bool(self.rounds and self.rounds[-1].notice)
         started, corrections = time.time(), list[str]()
         conversation = transcript.messages(self.first, self.rounds)

@@ -277,6 +277,18 @@ class DirectoryStore:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
+    def drop_dead_locks(self) -> int:
+        """Removes the files of locks whose holders were killed, and returns their number."""
+        count = 0
+        with _explained(self._locks):
+            for path in self._locks.glob("*"):
+                descriptor = _try_lock(path)
+                if descriptor is not None:
+                    path.unlink()
+                    os.close(descriptor)
+                    count += 1
+        return count
+
     def _acquire(self, path: Path, key: str, deadline: float) -> int:
         pause = 0.002
         while True:

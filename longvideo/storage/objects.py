@@ -161,6 +161,10 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def drop_dead_locks(self) -> int:
+        """Removes what is left of locks whose holders died, and returns their number. Locks that are held stay."""
+        ...
+
 
 def check_key(key: str) -> str:
     """Returns `key`. Raises InvalidArgument when it is not a key."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
-from longvideo.errors import BadSettings, NotFound
+from longvideo.errors import BadSettings, DeadlineExceeded, NotFound
 from longvideo.storage.objects import ObjectStat, check_key
 from longvideo.storage.s3_bucket import Bucket
 from longvideo.storage.s3_imports import S3Imports, copy_object, open_object
@@ -158,10 +159,27 @@ class S3Store:
 
     def lock(self, key: str, timeout: float) -> AbstractContextManager[None]:
         """Holds a lock: an object that its holder renews, and that others take over when it has not for a while."""
-        name = f"{self._prefix}.locks/{hashlib.sha256(check_key(key).encode()).hexdigest()}"
+        return self._lease(f"{self._locks}{hashlib.sha256(check_key(key).encode()).hexdigest()}", key).held(timeout)
+
+    def drop_dead_locks(self) -> int:
+        """Removes the locks that have run out, by taking each over and releasing it; returns their number."""
+        with explained(self._bucket.where, "locks"):
+            found = list(self._bucket.client.list_objects(self._bucket.name, prefix=self._locks))
+        count = 0
+        for entry in found:
+            with contextlib.suppress(DeadlineExceeded), self._lease(entry.object_name or "", "a lock").held(0):
+                count += 1
+        return count
+
+    def _lease(self, name: str, key: str) -> Lease:
         with explained(self._bucket.where, key):
             conditional = self._bucket.honours_conditions(self._prefix)
-        return Lease(self._bucket, name, key, self._lease_seconds, conditional).held(timeout)
+        return Lease(self._bucket, name, key, self._lease_seconds, conditional)
+
+    @property
+    def _locks(self) -> str:
+        """What the names of locks start with, which no key can."""
+        return f"{self._prefix}.locks/"
 
     def _name(self, key: str) -> str:
         return self._prefix + check_key(key)

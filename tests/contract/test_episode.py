@@ -45,6 +45,7 @@ class MemoryJournal:
     problems: list[str] = field(default_factory=list)
     stop: Exception | None = None
     stop_after_decisions: int | None = None
+    failed_in: list[int] = field(default_factory=list)
 
     def rounds(self) -> list[Round]:
         return [replace(step) for step in self.kept]
@@ -82,6 +83,7 @@ class MemoryJournal:
         self.calls += calls
 
     def failed_calls(self, number: int, calls: Sequence[Call]) -> None:
+        self.failed_in += [number] * len(calls)
         self.calls += calls
 
 
@@ -326,7 +328,7 @@ def test_cancelling_stops_a_caption_under_way(world: World) -> None:
 
 
 def test_a_failing_service_fails_the_episode_and_counts_its_calls(world: World) -> None:
-    """An error of the caption service is raised as it is, and the calls that it made are recorded."""
+    """An error of the caption service is raised as it is, and the calls that it made are recorded for their round."""
     failed = Call("caption", "m", "http://x/v1", "h800", 2, 1e9, 1.0, "error")
 
     def caption(path: tuple[int, ...]) -> str:
@@ -341,6 +343,7 @@ def test_a_failing_service_fails_the_episode_and_counts_its_calls(world: World) 
         world.run(CAPTION_2_4)
 
     assert failed in world.journal.calls
+    assert world.journal.failed_in == [1]
 
 
 def test_a_failing_caption_loses_no_call_of_the_others(world: World) -> None:

@@ -241,8 +241,11 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(DeadlineExceeded), store.lock("a", 0.05):
             pytest.fail("two processes held the lock")
+        assert store.drop_dead_locks() == 0
         holder.send_signal(signal.SIGKILL)
         holder.wait()
+    assert store.drop_dead_locks() == 1
+    assert not list((tmp_path / ".locks").iterdir())
     with store.lock("a", 5):
         pass
 

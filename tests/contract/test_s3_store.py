@@ -282,12 +282,31 @@ def test_a_lease_is_renewed_and_ends_with_its_holder(moto_endpoint: str, prefix:
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(DeadlineExceeded), store.lock("a", 4):
             pytest.fail("two processes held the lock")
+        assert store.drop_dead_locks() == 0
         holder.send_signal(signal.SIGKILL)
         holder.wait()
     with store.lock("a", 10):
         pass
     with store.lock("a", 0):
         pass
+
+
+def test_dead_locks_are_dropped(moto_endpoint: str, prefix: str) -> None:
+    """A lock that its holder renews no more is removed once it has run out, and one that is held stays."""
+    store = S3Store(BUCKET, prefix, endpoint=moto_endpoint, keys=KEYS, lease_seconds=2)
+    with subprocess.Popen([sys.executable, "-c", HOLD, moto_endpoint, prefix], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    with store.lock("b", 5):
+        deadline = time.monotonic() + 60
+        while not store.drop_dead_locks():
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert store.drop_dead_locks() == 0
+        with pytest.raises(DeadlineExceeded), store.lock("b", 0):
+            pytest.fail("two held the lock")
 
 
 def test_a_lock_without_conditions(rclone_endpoint: str, prefix: str) -> None:
