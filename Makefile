@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m
 READY := .venv/ready
 
-.PHONY: help setup demo test check format stubs settings-page fuzz chaos soak test-vllm bench-frames bench-load clean
+.PHONY: help setup demo test check format stubs settings-page metrics-page fuzz chaos soak test-vllm bench-frames bench-load clean
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,7 @@ check: $(READY) ## Runs every check that is not a test.
 	$(BIN)/python bin/proto-comments
 	$(BIN)/lint-imports
 	@$(RUN) longvideo.settings | diff -u docs/settings.md - || { echo "docs/settings.md is old: make settings-page"; exit 1; }
+	@$(RUN) longvideo.metrics | diff -u docs/metrics.md - || { echo "docs/metrics.md is old: make metrics-page"; exit 1; }
 
 format: $(READY) ## Formats the code and the protos.
 	$(RUN) ruff format .
@@ -50,6 +51,9 @@ stubs: $(READY) ## Generates longvideo/v1 from the protos.
 
 settings-page: $(READY) ## Writes docs/settings.md, the page of all settings.
 	$(RUN) longvideo.settings > docs/settings.md
+
+metrics-page: $(READY) ## Writes docs/metrics.md, the page of all metrics.
+	$(RUN) longvideo.metrics > docs/metrics.md
 
 ##@ Opt-in tiers
 

@@ -6,7 +6,7 @@ import sys
 
 from caption_svc.caption import Captioner
 from caption_svc.servicer import CaptionServicer, registration
-from longvideo import ports, process, rpc
+from longvideo import metrics_server, ports, process, rpc
 from longvideo.clips import Library
 from longvideo.inference import ModelClient
 from longvideo.prompts import load_pack
@@ -17,6 +17,7 @@ from longvideo.video.sandbox import Sandbox
 
 def start(configured: Settings) -> rpc.Server:
     """Starts the service as the settings say."""
+    metrics_server.serve(configured, "caption")
     store = open_store(configured.data_dir, configured.object_store, configured.s3_keys())
     models = ModelClient("caption", configured.endpoints, attempt_timeout=configured.model_timeout)
     captioner = Captioner(

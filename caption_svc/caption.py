@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from caption_svc.flights import Flights, Wanted
+from longvideo import metrics
 from longvideo.clips import Clip, Library, Room, content, text_part, view
 from longvideo.errors import DeadlineExceeded, LongVideoError, NotFound
 from longvideo.inference import Completion, Endpoint, ModelClient
@@ -172,10 +173,18 @@ class Captioner:
         Cancelled, with the calls that were made.
         """
         clip = self._library.clip(request.video, request.path, request.width)
+        result = "failed"
+        try:
+            found = self._caption(clip, request, Wanted(deadline, cancelled))
+            result = "cached" if found.cached else "made"
+            return found
+        finally:
+            metrics.CAPTIONS.labels(clip.segment.level_name, result).inc()
+
+    def _caption(self, clip: Clip, request: CaptionRequest, wanted: Wanted) -> CaptionResult:
         subtitles = self._library.subtitles_of(request.video, request.subtitles)
         digest = self._digest(request)
         key = caption_key(request.video.video_id, request.width, digest, clip.segment)
-        wanted = Wanted(deadline, cancelled)
         while True:
             kept = self._kept(key)
             if kept is not None:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from longvideo import tokens
+from longvideo import metrics, tokens
 from longvideo.cache import CACHE_BYTES, ByteCache
 from longvideo.errors import BadMedia, InvalidArgument, NotFound
 from longvideo.resources import SubtitlesName, VideoName
@@ -125,6 +125,7 @@ class Library:
         keys = {frame: (clip.video.video_id, clip.index.version, longest_side, frame) for frame in frames}
         found: dict[int, Frame] = {frame: kept for frame, key in keys.items() if (kept := self._cache.get(key))}
         missing = [frame for frame in keys if frame not in found]
+        metrics.FRAMES.labels("memory").inc(len(found))
         if missing:
             with self._store.open(source_key(clip.video.video_id)) as source:
                 try:
@@ -133,6 +134,7 @@ class Library:
                     if not found:
                         raise
                     read = []
+            metrics.FRAMES.labels("read").inc(len(read))
             for frame in read:
                 found[frame.index] = frame
                 self._cache.put(keys[frame.index], frame, len(frame.jpeg) + _FRAME_OVERHEAD_BYTES)

@@ -14,6 +14,7 @@ import httpx2
 import openai
 from openai import Omit
 
+from longvideo import metrics
 from longvideo.answers import FailedAttempt, Failure, not_openai, read_json, refused, timed_out, unreachable, unreadable
 from longvideo.endpoint import Endpoint
 from longvideo.errors import BadSettings
@@ -70,6 +71,8 @@ class ModelServer:
         self._cool_down = cool_down
         self._failures = 0
         self._avoid_until = 0.0
+        self._healthy = metrics.MODEL_ENDPOINT_HEALTHY.labels(role, endpoint.pool, endpoint.url)
+        self._healthy.set(1)
 
     @property
     def url(self) -> str:
@@ -93,6 +96,7 @@ class ModelServer:
         with self._lock:
             self._failures = 0
             self._avoid_until = 0.0
+        self._healthy.set(1)
 
     def went_wrong(self, wait: float = 0.0) -> None:
         """Notes that the server failed: it is left alone for twice as long each time, at least `wait` seconds.
@@ -106,6 +110,7 @@ class ModelServer:
             pause = min(max(wait, self._cool_down * 2.0 ** min(self._failures - 1, 10)), LONGEST_COOL_DOWN)
             self._avoid_until = max(self._avoid_until, now + pause)
             self._info = None
+        self._healthy.set(0)
 
     def doubted(self) -> None:
         """Forgets what the server serves, so that it is asked again before it gets the next request."""

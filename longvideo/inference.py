@@ -20,6 +20,7 @@ from typing import Any
 
 import openai
 
+from longvideo import metrics
 from longvideo.answers import Answer, FailedAttempt, Failure, Usage, read_answer, timed_out
 from longvideo.endpoint import Endpoint
 from longvideo.endpoints import ModelInfo, ModelServer
@@ -200,26 +201,37 @@ class ModelClient:
         sampling = {name: value for name, value in (("temperature", temperature), ("seed", seed)) if value is not None}
         request = _Request(messages, max_tokens, tuple(stop), constraint, sampling, priority)
         calls: list[Call] = []
+        flight = metrics.Flight(self._role)
         try:
             answer = self._try_until_answered(
-                request, self._in_pool(pool), session, self._watch(deadline, cancelled), calls
+                request, self._in_pool(pool), session, self._watch(deadline, cancelled), calls, flight=flight
             )
         except LongVideoError as error:
             error.calls = tuple(calls)
             raise
+        finally:
+            flight.end()
         return Completion(answer.text, answer.finish_reason, tuple(calls))
 
     def _watch(self, deadline: float, cancelled: Callable[[], bool] | None = None) -> Watch:
         return Watch(deadline, lambda: self._closed.is_set() or (cancelled is not None and cancelled()))
 
     def _try_until_answered(
-        self, request: _Request, servers: Sequence[ModelServer], session: str, watch: Watch, calls: list[Call]
+        self,
+        request: _Request,
+        servers: Sequence[ModelServer],
+        session: str,
+        watch: Watch,
+        calls: list[Call],
+        *,
+        flight: metrics.Flight,
     ) -> Answer:
         candidates = list(servers)
         failed: list[ModelServer] = []
         try:
             while True:
                 server = _choose(candidates, session, failed)
+                flight.at(server.endpoint.pool)
                 try:
                     return self._attempt(server, request, watch, calls)
                 except FailedAttempt as attempt:

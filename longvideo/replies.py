@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
+from longvideo import metrics
 from longvideo.errors import LongVideoError, ModelUnavailable
 from longvideo.inference import Completion
 from longvideo.usage import Call
@@ -43,12 +44,24 @@ def without_tags(text: str, *tags: str) -> str:
 def ask_for_words(
     ask: Callable[[], Completion], read: Callable[[str], _Read | None], role: str
 ) -> tuple[_Read, tuple[Call, ...]]:
-    """Returns what `read` makes of the model's reply, and all calls that it took.
+    """Returns what `read` makes of the model's reply, and all calls that it took, which it counts.
 
     A reply of which `read` makes nothing counts as an invalid call, and the model is asked once more. Raises
     ModelUnavailable with the reason MODEL_EMPTY_ANSWER when the second is no better, and what `ask` raises; either
     error carries all calls.
     """
+    try:
+        result, calls = _ask_for_words(ask, read, role)
+    except LongVideoError as error:
+        metrics.count_calls(error.calls)
+        raise
+    metrics.count_calls(calls)
+    return result, calls
+
+
+def _ask_for_words(
+    ask: Callable[[], Completion], read: Callable[[str], _Read | None], role: str
+) -> tuple[_Read, tuple[Call, ...]]:
     calls: tuple[Call, ...] = ()
     try:
         for _ in range(2):

@@ -129,6 +129,9 @@ class Settings(BaseSettings):
     health_listen: OptionalAddress = ""
     """Where a process without a service of its own, such as a worker, answers health checks; empty for nowhere."""
 
+    metrics_listen: OptionalAddress = ""
+    """Where a process answers `GET /metrics`, over plain HTTP, for Prometheus; empty for nowhere."""
+
     tls_cert: Path | None = None
     """The PEM file of the process's certificate chain: what the services show to each other, callers too."""
 

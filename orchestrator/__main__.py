@@ -9,7 +9,7 @@ import contextlib
 import functools
 import sys
 
-from longvideo import ports, process, rpc
+from longvideo import metrics, metrics_server, ports, process, rpc
 from longvideo.settings import Settings
 from longvideo.storage import open_store
 from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
@@ -24,6 +24,9 @@ def start(cleanup: contextlib.ExitStack, configured: Settings) -> rpc.Server:
     """Starts the process as the settings say, and leaves in `cleanup` what is to be done at its end."""
     database = open_database(configured)
     cleanup.callback(database.close)
+    metrics.BACKLOGS.source = database.work.backlog
+    parts: list[metrics.Part] = ["api", "worker"] if is_in_memory(configured) else ["api"]
+    metrics_server.serve(configured, *parts)
     if is_in_memory(configured):
         runner = make_runner(configured, database)
         app = make_app(configured, lambda: runner)

@@ -25,7 +25,7 @@ from celery.apps.worker import Worker
 from celery.exceptions import CPendingDeprecationWarning
 from celery.worker import state
 
-from longvideo import logs, ports, rpc
+from longvideo import logs, metrics, metrics_server, ports, rpc
 from longvideo.errors import BadSettings, LongVideoError
 from longvideo.settings import Settings, load
 from orchestrator.celery_app import BROKER_WAIT, Pool, broker_errors, has_room, is_in_memory, listen, make_app
@@ -102,6 +102,7 @@ class ClusterWorker(Worker):
     def __init__(self, process: _Process, **options: Any) -> None:
         process.begin("worker")
         try:
+            metrics_server.serve(process.settings, "worker")
             self._runner = process.runner()
             process.serve_health(checks(self._runner.database, app=process.app))
         except LongVideoError as error:
@@ -144,11 +145,19 @@ class Scheduler(beat.Scheduler):
     def apply_async(self, entry: Any, *args: Any, **options: Any) -> Any:
         """Sends the message of an entry, if there is room for it."""
         broken: tuple[type[BaseException], ...] = (beat.SchedulingError, *broker_errors(self.app))
+        result = "failed"
         try:
-            return super().apply_async(entry, *args, **options) if has_room(self.app, self.connection) else None
+            if not has_room(self.app, self.connection):
+                result = "held"
+                return None
+            sent = super().apply_async(entry, *args, **options)
+            result = "sent"
+            return sent
         except broken as error:
             logger.warning("cannot reach the broker to send %s: %s", entry.task, error)
             return None
+        finally:
+            metrics.BEAT_MESSAGES.labels(entry.name, result).inc()
 
 
 class ClusterBeat(Beat):
@@ -157,6 +166,7 @@ class ClusterBeat(Beat):
     def __init__(self, process: _Process, **options: Any) -> None:
         process.begin("beat")
         try:
+            metrics_server.serve(process.settings, "beat")
             process.serve_health({"broker": broker_check(process.app)})
         except LongVideoError as error:
             _refuse(error.message)

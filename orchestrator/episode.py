@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from longvideo import errors, priorities
+from longvideo import errors, metrics, priorities
 from longvideo.segments import Segment, Tree
 from longvideo.usage import Call
 from orchestrator import protocol, transcript
@@ -128,13 +128,16 @@ class Episode:
                 self.allow(reply, must_answer)
             except Unusable as problem:
                 corrections.append(str(problem))
-                self.journal.corrected(number, str(problem), _invalid(completion.calls))
+                calls = _invalid(completion.calls)
+                metrics.count_calls(calls)
+                self.journal.corrected(number, str(problem), calls)
                 self.journal.check()
                 said = self.reasoner.clip(completion.text, REPLY / 2) or "(nothing)"
                 correction = self.pack.render("correction", problem=str(problem), width=self.tree.width)
                 conversation += [{"role": "assistant", "content": said}, {"role": "user", "content": correction}]
             else:
                 step = Round(number, reply.thought, reply.action, corrections=corrections, start_time=started)
+                metrics.count_calls(completion.calls)
                 self.journal.decided(step, completion.calls)
                 self.rounds.append(step)
                 return step

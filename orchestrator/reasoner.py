@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from longvideo import errors
+from longvideo import errors, metrics
 from longvideo.inference import Completion, ModelClient
 from longvideo.tokens import MESSAGE_TOKENS, TokenMeter
 from orchestrator import protocol
@@ -40,22 +40,29 @@ class Reasoner:
         self._meter = TokenMeter()
 
     def reply(self, conversation: Sequence[Message], width: int, *, must_answer: bool) -> Completion:
-        """Returns what the reasoner says next. Raises ContextExhausted when there is no room for it to say anything."""
+        """Returns what the reasoner says next; whoever finds out whether that can be used counts the calls.
+
+        Raises ContextExhausted when there is no room for it to say anything.
+        """
         room = min(self.share(REPLY), self._model.context_length - self._tokens(conversation))
         if room < self.share(REPLY) // 4:
             raise ContextExhausted("The conversation reached the reasoner's context length.")
         pattern = protocol.reply_pattern(width, answer_only=must_answer)
-        completion = self._client.complete(
-            [dict(message) for message in conversation],
-            max_tokens=room,
-            deadline=self._deadline,
-            session=self._session,
-            pool=self._pool,
-            priority=self._priority,
-            stop=protocol.STOP,
-            regex=pattern if self._model.structured_output else None,
-            cancelled=self._unwanted,
-        )
+        try:
+            completion = self._client.complete(
+                [dict(message) for message in conversation],
+                max_tokens=room,
+                deadline=self._deadline,
+                session=self._session,
+                pool=self._pool,
+                priority=self._priority,
+                stop=protocol.STOP,
+                regex=pattern if self._model.structured_output else None,
+                cancelled=self._unwanted,
+            )
+        except errors.LongVideoError as error:
+            metrics.count_calls(error.calls)
+            raise
         self._meter.observe(_text(conversation), completion.calls[-1].prompt_tokens)
         return completion
 

@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Callable
 
-from longvideo import errors, logs
+from longvideo import errors, logs, metrics
 from longvideo.errors import Cancelled, LongVideoError
 from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator.episode import navigate
@@ -98,7 +98,11 @@ class Runner:
             logger.warning("cannot record what became of %s: %s", name, error)
 
     def _record_end(self, taken: Taken, lease: Lease, end: End) -> None:
-        insist(lease, lambda: self.database.work.end(taken.held, taken.writer, end))
+        rounds = insist(lease, lambda: self.database.work.end(taken.held, taken.writer, end))
+        metrics.EPISODES.labels(end.ending).inc()
+        metrics.EPISODE_SECONDS.labels(end.ending).observe(max(0.0, time.time() - (taken.episode.start_time or 0.0)))
+        if rounds is not None:
+            metrics.EPISODE_ROUNDS.labels(end.ending).observe(rounds)
 
     def _reclaim_now_and_then(self) -> None:
         """Takes expired leases away from time to time: while every worker is busy, no sweep gets its turn."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from longvideo import ports, process, rpc
+from longvideo import metrics_server, ports, process, rpc
 from longvideo.clips import Library
 from longvideo.inference import ModelClient
 from longvideo.prompts import load_pack
@@ -17,6 +17,7 @@ from qa_svc.servicer import VideoQAServicer, registration
 
 def start(configured: Settings) -> rpc.Server:
     """Starts the service as the settings say."""
+    metrics_server.serve(configured, "qa")
     store = open_store(configured.data_dir, configured.object_store, configured.s3_keys())
     models = ModelClient("qa", configured.endpoints, attempt_timeout=configured.model_timeout)
     answerer = Answerer(

@@ -13,7 +13,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
-from longvideo import auth, errors
+from longvideo import auth, errors, metrics
 from longvideo.rpc import tracing
 from longvideo.rpc.limits import Threads
 from longvideo.rpc.status import to_status
@@ -123,6 +123,9 @@ class _Began:
             if self._code == "OK" and not context.is_active():  # the caller has gone, and hears of no answer
                 self._code = "CANCELLED"
             seconds = round(time.monotonic() - self._time, 4)
+            _, service, name = self.method.split("/")
+            metrics.RPCS.labels(service, name, self._code).inc()
+            metrics.RPC_SECONDS.labels(service, name).observe(seconds)
             access.info("%s %s", self.method, self._code, extra={"code": self._code, "seconds": seconds})
 
     def abort(self, context: grpc.ServicerContext, error: Exception, *, strangers: bool) -> NoReturn:

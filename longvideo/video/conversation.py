@@ -56,13 +56,17 @@ class Patience:
 
 
 class Conversation:
-    """Hands a process its task and the bytes it asks for, and returns its answers, all within limits."""
+    """Hands a process its task and the bytes it asks for, and returns its answers, all within limits.
+
+    `bytes_read` is how many bytes it has been given.
+    """
 
     def __init__(self, child: Child, source: ByteSource, limits: MediaLimits, patience: Patience) -> None:
         """Says whom to talk to, about which video, within which limits, and how long anybody waits."""
         self._child, self._source, self._limits, self._patience = child, source, limits, patience
         self._ends = time.monotonic() + limits.seconds
         self._left_to_read = _MAX_READ_FACTOR * source.size + _SPARE_READ_BYTES
+        self.bytes_read = 0
         self._following = 0
         self._in_a_row = 0
         child.sock.setblocking(False)
@@ -116,6 +120,7 @@ class Conversation:
         started = time.monotonic()
         self._notice(offset, length)
         data = self._source.read(offset, length)
+        self.bytes_read += len(data)
         # Slow storage is no fault of the video's.
         self._ends += time.monotonic() - started
         self._send(Kind.BYTES, data)

@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from longvideo import metrics
 from longvideo.cpus import processors
 from longvideo.errors import BadMedia
 from longvideo.media import MediaLimits
@@ -145,8 +146,9 @@ class Sandbox:
         header |= {"cpu_seconds": math.ceil(self._limits.seconds * self._processors)}
         with self._slot(source, patience), contextlib.closing(self._spawner.fork()) as child:
             conversation = Conversation(child, source, self._limits, patience)
-            conversation.tell(header, [np.ascontiguousarray(table).tobytes() for table in task.tables.values()])
-            yield from conversation.answers(task.most)
+            with metrics.media_task(task.header["do"], lambda: conversation.bytes_read):
+                conversation.tell(header, [np.ascontiguousarray(table).tobytes() for table in task.tables.values()])
+                yield from conversation.answers(task.most)
 
     @contextlib.contextmanager
     def _slot(self, source: ByteSource, patience: Patience) -> Iterator[None]:

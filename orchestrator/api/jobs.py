@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
-from longvideo import logs, segments, usage
+from longvideo import logs, metrics, segments, usage
 from longvideo.errors import InvalidArgument
 from longvideo.resources import EpisodeName, JobName, VideoName
 from longvideo.v1 import orchestrator_pb2 as pb
@@ -71,7 +71,7 @@ class JobMethods:
         """Asks a job to stop."""
         name = JobName.parse(request.name)
         self._access.job(name)
-        self._backend.database.jobs.cancel(name)
+        metrics.EPISODES.labels("cancelled").inc(self._backend.database.jobs.cancel(name))
         return self._backend.database.jobs.view(name).message()
 
     def WatchJob(self, request: pb.WatchJobRequest, context: grpc.ServicerContext) -> Iterator[pb.JobEvent]:  # noqa: N802

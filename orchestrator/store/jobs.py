@@ -181,16 +181,16 @@ class Jobs:
         with self._engine.read() as session:
             return list(session.scalars(query))
 
-    def cancel(self, name: JobName) -> None:
+    def cancel(self, name: JobName) -> int:
         """Cancels a job: what nobody works on ends now, the rest when its worker notices. Raises NotFound.
 
-        A job that has ended stays as it is.
+        Returns how many episodes ended. A job that has ended stays as it is.
         """
         now = time.time()
         with self._engine.write() as session:
             job, writer = _job(session, name)
             if job.end_time is not None or job.state == "cancelled":
-                return
+                return 0
             ended = session.scalars(
                 sa.update(EpisodeRow)
                 .where(
@@ -217,6 +217,7 @@ class Jobs:
                 end_time=sa.case((left == 0, sa.func.coalesce(JobRow.end_time, now)), else_=JobRow.end_time),
             )
         self._bell.ring(name.job_id)
+        return len(ended)
 
     def position(self, name: JobName) -> tuple[int, bool]:
         """Returns the position of a job's newest event, and whether the job has ended. Raises NotFound."""

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, undefer
 
 from longvideo.errors import Cancelled
+from longvideo.metrics import Backlog
 from longvideo.resources import EpisodeName
 from longvideo.usage import Call
 from longvideo.v1 import orchestrator_pb2 as pb
@@ -157,6 +158,23 @@ class Work:
         with self._engine.read() as session:
             return session.scalar(sa.select(sa.func.count()).select_from(some.subquery())) or 0
 
+    def backlog(self) -> list[Backlog]:
+        """Returns how many episodes wait and run, by their priority, and for how long the oldest of them waits."""
+
+        def count(state: sa.ColumnElement[bool]) -> Any:
+            columns = (EpisodeRow.priority, EpisodeRow.state, sa.func.count(), sa.func.min(EpisodeRow.create_time))
+            return sa.select(*columns).where(state).group_by(EpisodeRow.priority, EpisodeRow.state)
+
+        with self._engine.read() as session:
+            rows = session.execute(sa.union_all(count(IS_PENDING), count(IS_RUNNING))).all()
+        now, found = time.time(), {(row[0], row[1]): (row[2], row[3]) for row in rows}
+        backlogs = []
+        for priority, name in enumerate(("interactive", "batch")):
+            waiting, since = found.get((priority, "pending"), (0, now))
+            running, _ = found.get((priority, "running"), (0, now))
+            backlogs.append(Backlog(name, waiting, running, max(0.0, now - since)))
+        return backlogs
+
     def tell_waiting(self) -> int:
         """Tells the jobs that no episode of theirs runs because of a limit of their tenant, each once.
 
@@ -288,8 +306,8 @@ class Work:
             events.append(connection, held.job_id, [event])
         self._bell.ring(held.job_id)
 
-    def end(self, held: Held, writer: EpisodeWriter, end: End) -> None:
-        """Ends an episode, and its job when it was the last. Raises LeaseLost."""
+    def end(self, held: Held, writer: EpisodeWriter, end: End) -> int:
+        """Ends an episode, and its job when it was the last. Returns the number of its rounds. Raises LeaseLost."""
         now = time.time()
         with self._engine.write() as session:
             row = self._fenced(
@@ -325,6 +343,7 @@ class Work:
                 waiting="",
             )
         self._bell.ring(held.job_id)
+        return row.round_count
 
     def _fenced(self, session: Session, held: Held, *, quiet: bool = False, **changes: Any) -> EpisodeRow | None:
         """Changes an episode's row if the lease is still held. Raises LeaseLost if not, unless `quiet`."""

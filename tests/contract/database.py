@@ -1049,6 +1049,21 @@ class DatabaseSuite:
         database.retention.drop_jobs(now + 3600, None)
         assert told() == [("c1", *purpose, None), ("c2", *purpose, None)]
 
+    def test_backlog(self, database: Database) -> None:
+        """What waits and what runs is counted by priority, with the age of the oldest that waits."""
+        empty = [("interactive", 0, 0, 0.0), ("batch", 0, 0, 0.0)]
+        assert database.work.backlog() == empty
+        first = submit(database, 3)
+        submit(database, 2, priority=types_pb2.PRIORITY_BATCH)
+        taken = take(database, first)
+        with database.engine.write() as session:
+            session.execute(sa.update(EpisodeRow).values(create_time=EpisodeRow.create_time - 100))
+        interactive, batch = database.work.backlog()
+        assert (interactive.waiting, interactive.running, batch.waiting, batch.running) == (2, 1, 2, 0)
+        assert 100 <= batch.oldest_seconds <= interactive.oldest_seconds < 200
+        database.work.end(taken.held, taken.writer, End("answered", "answered"))
+        assert database.work.backlog()[0][:3] == ("interactive", 2, 0)
+
     def test_pages_of_calls(self, database: Database) -> None:
         """Calls are listed from the oldest to the newest, of a job or of one episode."""
         job = submit(database, 2)

@@ -142,6 +142,7 @@ class Cluster:
             "LONGVIDEO_QA_LISTEN": "127.0.0.1:0",
             "LONGVIDEO_API_LISTEN": "127.0.0.1:0",
             "LONGVIDEO_HEALTH_LISTEN": "127.0.0.1:0",
+            "LONGVIDEO_METRICS_LISTEN": "127.0.0.1:0",
             "LONGVIDEO_LEASE_SECONDS": "3",
             **secure,
             "LONGVIDEO_EPISODE_CONCURRENCY": "8",

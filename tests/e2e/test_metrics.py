@@ -1,0 +1,202 @@
+"""What every process of a cluster tells Prometheus, after episodes in which much went wrong."""
+
+from __future__ import annotations
+
+import threading
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from client import words
+from longvideo.metrics import DECLARED, Part
+from longvideo.testing import Reply
+from longvideo.v1 import orchestrator_pb2 as pb
+from tests.e2e.cluster import Cluster, Models, eventually
+from tests.media import make_video
+from tests.parts import Moto, Postgres, Redis
+
+CUT = Reply(body=b"{" + b" " * 100, cut_after=20)
+FAULTS: dict[str, dict[int, Reply | str]] = {
+    "reason": {1: Reply.error(500), 3: "I have no idea.", 5: Reply("half a th", finish_reason="abort"), 6: CUT},
+    "caption": {1: CUT, 2: Reply.error(503), 4: "<caption></caption>", 6: Reply("half", finish_reason="abort")},
+    "qa": {1: Reply.html(502), 2: "<answer></answer>"},
+}
+"""What the models say instead, by the number of the call of a role."""
+QUESTIONS = ("Which number?", "Which colour?")
+
+
+@dataclass
+class FaultyModels(Models):
+    """Models of which some calls go wrong."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.server.handler = self._answer_or_fail
+
+    def _answer_or_fail(self, request: dict[str, Any]) -> Reply | str:
+        content = request["messages"][-1]["content"]
+        if isinstance(content, str):
+            role = "reason"
+            # What was sent back is no round.
+            sent = [message for message in request["messages"] if message["content"] != "I have no idea."]
+            request = {**request, "messages": sent}
+        else:
+            role = "qa" if any(part.get("text", "").startswith("Question:") for part in content) else "caption"
+        with self.lock:
+            self.counts[role] += 1
+            number = self.counts[role]
+        return FAULTS[role].get(number) or self._answer(request)
+
+
+Samples = dict[str, dict[tuple[str, ...], float]]
+
+
+def scrape(address: str) -> tuple[str, Samples]:
+    """Returns what a process tells, as it stands there, and by name and by the values of the labels."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=60) as response:
+        text = response.read().decode()
+    samples: Samples = {}
+    for family in text_string_to_metric_families(text):
+        order = (*DECLARED[family.name].labels, "le") if family.name in DECLARED else ()
+        for sample in family.samples:
+            labels = tuple(sample.labels[label] for label in order if label in sample.labels)
+            samples.setdefault(sample.name, {})[labels] = sample.value
+    return text, samples
+
+
+@dataclass
+class Run:
+    """A cluster in which a job has ended, where its processes tell their metrics, and its ledger."""
+
+    models: FaultyModels
+    job: pb.Job
+    video: str
+    addresses: dict[Part, str]
+    ledger: list[pb.LedgerEntry]
+
+    def told(self, part: Part) -> Samples:
+        """Returns what the process of a part tells."""
+        return scrape(self.addresses[part])[1]
+
+    def until(self, part: Part, condition: Callable[[Samples], bool], what: str) -> Samples:
+        """Waits until a process tells something, and returns all that it tells."""
+        return eventually(lambda: condition(told := self.told(part)) and told, what)
+
+
+@pytest.fixture(scope="module")
+def run(
+    tmp_path_factory: pytest.TempPathFactory, postgres: Postgres, migrated: str, redis: Redis, moto: Moto
+) -> Iterator[Run]:
+    """A run with faults."""
+    models = FaultyModels()
+    cluster = Cluster(
+        tmp_path_factory.mktemp("metrics"),
+        models,
+        database_url=postgres.url(postgres.create(migrated)),
+        broker_url=redis.create(),
+        object_store=moto.object_store(moto.make_bucket("metrics")),
+    )
+    try:
+        cluster.start()
+        cluster.workers("worker")
+        video = cluster.add(make_video(tmp_path_factory.mktemp("film") / "film.mp4", seconds=8, fps=10))
+        job = cluster.finish(cluster.submit(video, *QUESTIONS))
+        assert job.state == pb.Job.STATE_SUCCEEDED, [episode.error for episode in job.episodes]
+        ledger = [entry for page in cluster.stub.ExportUsage(pb.ExportUsageRequest()) for entry in page.entries]
+        parts: dict[str, Part] = {"orchestrator": "api", "caption_svc": "caption", "qa_svc": "qa"}
+        addresses: dict[Part, str] = {}
+        for process in cluster.processes:
+            told = process.ready("metrics are served at").rpartition("http://")[2]
+            addresses[parts.get(process.name, process.name)] = told.partition("/metrics")[0]  # type: ignore[index]
+        yield Run(models, job, video, addresses, ledger)
+    finally:
+        cluster.close()
+        models.server.close()
+
+
+def test_every_process_tells_its_metrics(run: Run) -> None:
+    """Each process answers with all metrics declared for it, and with nothing of what belongs to a tenant."""
+    assert set(run.addresses) == {"api", "worker", "beat", "caption", "qa"}
+    for part, address in run.addresses.items():
+        text, _ = scrape(address)
+        told = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE longvideo_")}
+        assert told == {declared.name for declared in DECLARED.values() if part in declared.parts}
+        for secret in (run.video.removeprefix("videos/"), run.job.name.removeprefix("jobs/"), *QUESTIONS):
+            assert secret not in text
+
+
+def test_ledger_metrics_and_models_agree(run: Run) -> None:
+    """The ledger, the metrics of all processes and the models' own counts are the same, for calls and for tokens."""
+    server = run.models.server
+    calls, tokens, images = Counter[tuple[str, ...]](), Counter[str](), 0.0
+    for part in ("worker", "caption", "qa"):
+        told = run.told(part)  # type: ignore[arg-type]
+        for (role, _, _, outcome), count in told["longvideo_model_calls_total"].items():
+            calls[role, outcome] += int(count)
+        for labels, count in told["longvideo_model_tokens_total"].items():
+            tokens[labels[3]] += int(count)
+        images += sum(told["longvideo_model_images_total"].values())
+        seconds = sum(told["longvideo_model_call_seconds_sum"].values())
+        own = [
+            entry.call for entry in run.ledger if words.role(entry.call.role) == {"worker": "reason"}.get(part, part)
+        ]
+        assert seconds == pytest.approx(sum(call.duration.ToNanoseconds() / 1e9 for call in own), rel=1e-6)
+    kept = [entry.call for entry in run.ledger]
+    assert calls == Counter((words.role(call.role), words.outcome(call.outcome)) for call in kept)
+    assert calls.total() == len(kept) == len(server.requests) == run.models.counts.total()
+    assert calls["reason", "invalid"] == calls["qa", "invalid"] == calls["caption", "invalid"] == 1
+    assert (calls["reason", "error"], calls["caption", "error"], calls["qa", "error"]) == (3, 3, 1)
+    assert tokens["prompt"] == sum(call.prompt_token_count for call in kept)
+    assert tokens["prompt"] == sum(usage["prompt_tokens"] for usage in server.usages)
+    assert tokens["completion"] == sum(call.completion_token_count for call in kept)
+    assert tokens["completion"] == sum(usage["completion_tokens"] for usage in server.usages)
+    assert tokens["cached"] == sum(call.cached_token_count for call in kept)
+    assert tokens["cached"] == sum(usage["prompt_tokens_details"]["cached_tokens"] for usage in server.usages)
+    assert images == sum(call.image_count for call in kept)
+
+
+def test_episodes_are_counted(run: Run) -> None:
+    """The worker counts the episodes with their rounds, and the API sees nothing left to do."""
+    worker = run.until("worker", lambda told: told["longvideo_episodes_total"] == {("answered",): 2.0}, "two answers")
+    assert worker["longvideo_episode_rounds_sum"] == {("answered",): 6.0}
+    assert worker["longvideo_episode_seconds_count"] == {("answered",): 2.0}
+    assert set(worker["longvideo_model_calls_in_flight"].values()) == {0.0}
+    (labels,) = worker["longvideo_model_endpoint_healthy"]
+    assert labels == ("reason", "default", run.models.server.url)
+
+    def idle(told: Samples) -> bool:
+        nothing = {("interactive",): 0.0, ("batch",): 0.0}
+        return told.get("longvideo_episodes_waiting") == told.get("longvideo_episodes_running") == nothing
+
+    run.until("api", idle, "the API knows that nothing is left")
+
+
+def test_the_services_are_counted(run: Run) -> None:
+    """Calls of services, captions, frames and what videos were read by are counted where they happen."""
+    caption = run.told("caption")
+    asked = sum(caption["longvideo_captions_total"].values())
+    made = {labels: count for labels, count in caption["longvideo_captions_total"].items() if labels[1] == "made"}
+    assert made == {("high", "made"): 4.0, ("medium", "made"): 1.0}
+    service = "longvideo.v1.CaptionService"
+    rpcs = run.until(
+        "caption",
+        lambda told: told["longvideo_rpcs_total"].get((service, "CaptionSegment", "OK")) == asked,
+        "all captions are counted",
+    )
+    assert rpcs["longvideo_rpc_seconds_count"][service, "CaptionSegment"] == asked
+    for told in (caption, run.told("qa")):
+        assert told["longvideo_frames_total"][("read",)] > 0
+        assert told["longvideo_media_tasks_total"]["frames", "ok"] > 0
+        assert told["longvideo_media_read_bytes_total"][("frames",)] > 0
+    api = run.told("api")
+    assert api["longvideo_media_tasks_total"] == {("index", "ok"): 1.0}
+    assert api["longvideo_rpcs_total"]["longvideo.v1.OrchestratorService", "SubmitJob", "OK"] == 1
+    run.until("beat", lambda told: any(told.get("longvideo_beat_messages_total", {}).values()), "beat sends")
