@@ -75,6 +75,19 @@ def test_closing_stops_every_request(text_server: Served) -> None:
         assert [type(future.exception()) for future in futures] == [Cancelled] * 4
 
 
+def test_the_server_tells_its_times(text_server: Served) -> None:
+    """With --enable-per-request-metrics, the record of a call has what the server spent on waiting and answering."""
+    client = text_server.client()
+    call = client.complete(asked("Go on."), max_tokens=30, deadline=soon(), regex="[a-z]{40,}").calls[-1]
+    client.close()
+    assert call.queue_seconds is not None
+    assert call.prefill_seconds is not None
+    assert call.decode_seconds is not None
+    assert min(call.queue_seconds, call.prefill_seconds, call.decode_seconds) >= 0
+    assert call.prefill_seconds + call.decode_seconds > 0
+    assert call.queue_seconds + call.prefill_seconds + call.decode_seconds <= call.seconds
+
+
 @pytest.mark.parametrize("width", range(3, 9))
 @pytest.mark.parametrize("answer_only", [False, True])
 def test_the_protocol_can_be_bound(text_server: Served, width: int, answer_only: bool) -> None:
