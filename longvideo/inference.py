@@ -25,10 +25,11 @@ from longvideo.answers import Answer, FailedAttempt, Failure, Usage, read_answer
 from longvideo.endpoint import Endpoint
 from longvideo.endpoints import ModelInfo, ModelServer
 from longvideo.errors import BadSettings, Cancelled, DeadlineExceeded, LongVideoError
+from longvideo.retries import RetryBudget
 from longvideo.transport import OutOfTime, Stopped, Watch
 from longvideo.usage import Call, Role
 
-__all__ = ["Completion", "Endpoint", "ModelClient", "ModelInfo"]
+__all__ = ["Completion", "Endpoint", "ModelClient", "ModelInfo", "RetryBudget"]
 
 FIRST_PAUSE = 0.5
 """Seconds: the longest pause before the second attempt. It doubles with every further one, up to LONGEST_PAUSE."""
@@ -83,32 +84,6 @@ class _Request:
             if self.constraint:
                 body["structured_outputs"] = dict(self.constraint)
         return body
-
-
-class RetryBudget:
-    """Keeps retries from multiplying the load on servers that are already failing.
-
-    A retry takes one from the budget, an answer gives a tenth back. First attempts are never refused.
-    """
-
-    def __init__(self, capacity: int = 100) -> None:
-        """Makes a budget, full, of at most `capacity` retries."""
-        self._capacity = capacity * 10
-        self._tenths = self._capacity
-        self._lock = threading.Lock()
-
-    def take(self) -> bool:
-        """Returns whether another attempt may be made, and counts it."""
-        with self._lock:
-            if self._tenths < 10:
-                return False
-            self._tenths -= 10
-            return True
-
-    def give_back(self) -> None:
-        """Notes an answer."""
-        with self._lock:
-            self._tenths = min(self._capacity, self._tenths + 1)
 
 
 def _full_jitter(longest: float) -> float:
