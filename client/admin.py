@@ -58,6 +58,8 @@ def prune(
 
     A job is as old as its end, a video as the last question about it, a caption as its making. Jobs that have not
     ended, videos with such jobs, and what another tenant has as well are never touched. Services may run meanwhile.
+    The model calls of deleted jobs go with them, but for those of the last day: export them before, if costs are to be
+    told later (`longvideo usage export`).
 
     Examples:
     - `longvideo admin prune --older-than 30d` says what would be deleted
