@@ -216,10 +216,10 @@ def _show(screen: Screen, row: TenantRow) -> None:
     screen.line("Name", words.one_line(row.display_name, 80))
     screen.line("State", _state(row))
     screen.line("Made", _time(row.create_time))
-    screen.line("Running", f"{running} questions at one time")
-    screen.line("Open", f"{opened} questions")
-    screen.line("Stored", stored)
-    screen.line("Daily", f"{daily} in models")
+    screen.line("Running", f"{running} (questions at one time)")
+    screen.line("Open", f"{opened} (questions that have not ended)")
+    screen.line("Stored", f"{stored} (videos)")
+    screen.line("Daily", f"{daily} (in models)")
 
 
 def _limits(row: TenantRow) -> Sequence[str]:

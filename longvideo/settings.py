@@ -293,6 +293,7 @@ def load(**overrides: Any) -> Settings:
         raise BadSettings(f"A setting cannot be read: {error}") from None
     _check_together(settings)
     _check_uploads(settings)
+    _check_broker(settings)
     return settings.model_copy(update={"endpoints": tuple(_with_key(settings, one) for one in settings.endpoints)})
 
 
@@ -346,6 +347,9 @@ _TOGETHER = (
 )
 
 
+_BROKERS = frozenset(("memory", "redis", "rediss"))
+
+
 def _check_together(settings: Settings) -> None:
     for group, needed in _TOGETHER:
         given = [name for name in group if getattr(settings, name) is not None]
@@ -372,6 +376,14 @@ def _check_uploads(settings: Settings) -> None:
         raise BadSettings(
             f"import_buckets holds {own}, the bucket of object_store, where videos of all tenants lie; leave it out",
             setting="import_buckets",
+        )
+
+
+def _check_broker(settings: Settings) -> None:
+    if settings.broker_url.partition("://")[0] not in _BROKERS:
+        raise BadSettings(
+            "broker_url is not the URL of a Redis server; give redis://host:6379/0, or rediss://… for one with TLS",
+            setting="broker_url",
         )
 
 

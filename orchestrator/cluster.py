@@ -104,7 +104,8 @@ class ClusterWorker(Worker):
         try:
             metrics_server.serve(process.settings, "worker")
             self._runner = process.runner()
-            process.serve_health(checks(self._runner.database, app=process.app))
+            needed = checks(self._runner.database, app=process.app)
+            process.serve_health({**needed, "models": self._runner.check_models})
         except LongVideoError as error:
             _refuse(error.message)
         self._deaf, self._grace = process.deaf, process.settings.grace_seconds

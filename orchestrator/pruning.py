@@ -60,7 +60,7 @@ def _prune_videos(database: Database, store: ObjectStore, before: float, tenant:
         remove(database, store, database.retention.drop_videos(before, tenant))
         for video_id in database.retention.deleting():  # where somebody was stopped in between
             remove(database, store, Unneeded([video_id], []))
-    return Pruned("videos", len(old), f"{len(unneeded):,} of them nobody else has", size)
+    return Pruned("videos", len(old), f"in all, {len(unneeded):,} that nobody else has", size)
 
 
 def _prune_captions(

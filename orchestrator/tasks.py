@@ -49,6 +49,10 @@ class Runner:
         self._keeper = Keeper(database.work)
         self._reclaim_time = 0.0
 
+    def check_models(self) -> None:
+        """Raises an exception when no model server answers that the episodes need themselves."""
+        self._services.reasoner.describe()
+
     def run(self, nudge: Callable[[int], None]) -> None:
         """Carries out what is due, one episode after the other, until nothing is left that may run now.
 
@@ -193,7 +197,9 @@ class Runner:
         asked = min(error.retry_after or 0.0, _LONGEST_ASKED)
         delay = max(min(longest, first * 2 ** min(waits, 10)), asked)
         # The last attempt is made shortly before the time is over, so that it can still say what is wrong.
-        self.database.work.wait(taken.held, error.message, min(delay, until - now - first / 2))
+        delay = min(delay, until - now - first / 2)
+        self.database.work.wait(taken.held, error.message, delay)
+        logger.warning("%s waits %.0f s: %s", taken.held.name, delay, error.message)
         return None
 
 

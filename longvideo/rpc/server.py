@@ -68,8 +68,11 @@ def serve(
     host = address.rpartition(":")[0]
     try:
         port = server.add_secure_port(address, tls) if tls else server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise errors.Unavailable(f"Cannot listen on {address}: {error}", reason="ADDRESS_UNAVAILABLE") from None
+    except RuntimeError:
+        raise errors.Unavailable(
+            f"Cannot listen on {address}; the address is not this machine's, or another process listens there",
+            reason="ADDRESS_UNAVAILABLE",
+        ) from None
     server.start()
     state.start()
     return Server(f"{host}:{port}", server, state)

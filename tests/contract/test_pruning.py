@@ -51,9 +51,9 @@ def test_video_goes_with_its_objects(database: Database, store: ObjectStore) -> 
     """A video that nobody has any more leaves nothing in the storage."""
     size = 30 + len(json.dumps({"create_time": 100.0}))
     for really in (False, True):
-        assert prune(database, store, "videos", really=really) == f"1 1 of them nobody else has, {size}"
+        assert prune(database, store, "videos", really=really) == f"1 in all, 1 that nobody else has, {size}"
         assert bool(list(store.list(""))) is not really
-    assert prune(database, store, "videos") == "0 0 of them nobody else has, 0"
+    assert prune(database, store, "videos") == "0 in all, 0 that nobody else has, 0"
 
 
 def test_video_that_another_has(database: Database, store: ObjectStore) -> None:
@@ -61,7 +61,7 @@ def test_video_that_another_has(database: Database, store: ObjectStore) -> None:
     database.tenants.create("other")
     add_video(database, VIDEO, "other")
     database.videos.add_subtitles("default", VIDEO.video_id, "s", 1)
-    assert prune(database, store, "videos", tenant="default") == "1 0 of them nobody else has, 0"
+    assert prune(database, store, "videos", tenant="default") == "1 in all, 0 that nobody else has, 0"
     assert sorted(store.list("")) == [CAPTION, index_key(VIDEO.video_id), source_key(VIDEO.video_id)]
 
 

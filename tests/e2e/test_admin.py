@@ -136,7 +136,7 @@ def test_pruning_says_what_it_would_delete(operator: Operator) -> None:
     store = DirectoryStore(operator.directory / "objects")
     store.put(f"{VIDEO}/source", b"x" * 2000)
     said = operator("prune", "--older-than", "0s")[0]
-    for line in ("1 with 2 questions", "1 1 of them nobody else has, 2 kB", "0 of 0 videos", "--yes"):
+    for line in ("1 with 2 questions", "1 in all, 1 that nobody else has, 2 kB", "0 of 0 videos", "--yes"):
         assert line in said
     assert store.stat(f"{VIDEO}/source") is not None
     assert "0 with 0 questions" in operator("prune", "--older-than", "1h", "--kind", "jobs", "--yes")[0]

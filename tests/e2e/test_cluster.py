@@ -84,7 +84,7 @@ def test_a_worker_says_how_it_is(cluster: Cluster, video: str) -> None:
     workers = cluster.workers("first", "second")
     done = cluster.finish(cluster.submit(video, "How are you?"))
     address = workers["first"].ready("health checks are answered at").rstrip('"}')
-    for name in ("", "database", "broker"):
+    for name in ("", "database", "broker", "models"):
         with rpc.connect(address, tls=cluster.tls) as channel:
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=name), timeout=60)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING

@@ -155,12 +155,13 @@ def test_a_secret_can_be_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         if name.startswith("s3_") and name != other:
             monkeypatch.setenv(f"LONGVIDEO_{other.upper()}", "needed too")
     path = tmp_path / "secret"
-    path.write_text("hush-hush\n")
+    secret = "redis://:hush-hush@redis" if name == "broker_url" else "hush-hush"
+    path.write_text(f"{secret}\n")
     monkeypatch.setenv(f"LONGVIDEO_{name.upper()}_FILE", str(path))
     loaded = settings.load()
     value = getattr(loaded, name)
 
-    assert (value if isinstance(value, str) else value.get_secret_value()) == "hush-hush"
+    assert (value if isinstance(value, str) else value.get_secret_value()) == secret
     assert "hush" not in repr(loaded)
     monkeypatch.setenv(f"LONGVIDEO_{name.upper()}", "hush-hush too")
     with pytest.raises(BadSettings, match="both set") as caught:
@@ -223,3 +224,12 @@ def test_endpoints_are_shown_as_they_are_set(monkeypatch: pytest.MonkeyPatch) ->
     line = next(line for line in settings_page.values().splitlines() if line.startswith("endpoints = "))
 
     assert json.loads(line.removeprefix("endpoints = ")) == given
+
+
+def test_a_broker_that_nobody_speaks_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another broker than Redis is refused, without its password."""
+    monkeypatch.setenv("LONGVIDEO_BROKER_URL", "amqp://longvideo:hush@broker")
+
+    with pytest.raises(BadSettings, match=r"broker_url is not .*; give redis://") as caught:
+        settings.load()
+    assert "hush" not in str(caught.value)
