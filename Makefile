@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m
 READY := .venv/ready
 
-.PHONY: help setup demo test check format stubs settings-page metrics-page fuzz chaos soak test-vllm bench-frames bench-load clean
+.PHONY: help setup demo test check format stubs settings-page metrics-page chart-docs fuzz chaos soak test-vllm bench-frames bench-load clean
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -37,6 +37,7 @@ check: $(READY) ## Runs every check that is not a test.
 	PATH="$(CURDIR)/$(BIN):$$PATH" buf format --diff --exit-code
 	bin/stubs --check
 	$(BIN)/python bin/proto-comments
+	$(BIN)/python bin/chart-docs --check
 	$(BIN)/lint-imports
 	@$(RUN) longvideo.settings | diff -u docs/settings.md - || { echo "docs/settings.md is old: make settings-page"; exit 1; }
 	@$(RUN) longvideo.metrics | diff -u docs/metrics.md - || { echo "docs/metrics.md is old: make metrics-page"; exit 1; }
@@ -54,6 +55,9 @@ settings-page: $(READY) ## Writes docs/settings.md, the page of all settings.
 
 metrics-page: $(READY) ## Writes docs/metrics.md, the page of all metrics.
 	$(RUN) longvideo.metrics > docs/metrics.md
+
+chart-docs: $(READY) ## Writes the chart's schema and the table of its values.
+	$(BIN)/python bin/chart-docs
 
 ##@ Opt-in tiers
 

@@ -1,0 +1,73 @@
+{{/* The chart's name. */}}
+{{- define "longvideo.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 30 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* How the names of all objects begin. Short, for what is appended must fit into a DNS label. */}}
+{{- define "longvideo.fullname" -}}
+{{- $name := include "longvideo.name" . -}}
+{{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- default ($full | trunc 30 | trimSuffix "-") .Values.fullnameOverride -}}
+{{- end -}}
+
+{{/* What a pod of a component is selected by; never changes. Takes root and component. */}}
+{{- define "longvideo.selector" -}}
+app.kubernetes.io/name: {{ include "longvideo.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{/* The labels of an object of a component. Takes root and component. */}}
+{{- define "longvideo.labels" -}}
+{{ include "longvideo.selector" . }}
+app.kubernetes.io/part-of: longvideo
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* The metadata of an object. Takes root, component and perhaps suffix, which replaces the component in its name. */}}
+{{- define "longvideo.metadata" -}}
+name: {{ include "longvideo.fullname" .root }}-{{ .suffix | default .component }}
+namespace: {{ .root.Release.Namespace }}
+labels:
+  {{- include "longvideo.labels" . | nindent 2 }}
+{{- end -}}
+
+{{/* The image of all services. */}}
+{{- define "longvideo.image" -}}
+{{- with .Values.image -}}
+{{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The whole name of a Service in this namespace. Takes root and component. */}}
+{{- define "longvideo.host" -}}
+{{ include "longvideo.fullname" .root }}-{{ .component }}.{{ .root.Release.Namespace }}.svc.{{ .root.Values.clusterDomain }}
+{{- end -}}
+
+{{/* The secret with the certificate of all services. */}}
+{{- define "longvideo.tlsSecret" -}}
+{{ .Values.tls.existingSecret | default (printf "%s-tls" (include "longvideo.fullname" .)) }}
+{{- end -}}
+
+{{/* The secret with the API's own certificate; empty where it shows that of all services. */}}
+{{- define "longvideo.apiTlsSecret" -}}
+{{- with .Values.api.tls -}}
+{{- if .existingSecret }}{{ .existingSecret }}{{ else if .issuer.name }}{{ include "longvideo.fullname" $ }}-api-tls{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The names that the certificate of all services is for, as a JSON list. */}}
+{{- define "longvideo.tlsNames" -}}
+{{- $names := list -}}
+{{- range $component := list "api" "caption" "qa" -}}
+{{- $short := printf "%s-%s" (include "longvideo.fullname" $) $component -}}
+{{- $names = concat $names (list (include "longvideo.host" (dict "root" $ "component" $component)) $short (printf "%s.%s" $short $.Release.Namespace) (printf "%s.%s.svc" $short $.Release.Namespace)) -}}
+{{- end -}}
+{{- if not (include "longvideo.apiTlsSecret" .) }}{{ $names = concat $names .Values.api.tls.hosts }}{{ end -}}
+{{- toJson $names -}}
+{{- end -}}

@@ -1,0 +1,31 @@
+{{/* What the settings file holds. JSON's scalars and lists of them are TOML too. */}}
+{{- define "longvideo.settings" -}}
+{{- $secure := and .Values.tls.enabled (eq .Values.auth "tokens") -}}
+{{- $computed := dict
+  "data_dir" "/tmp/longvideo"
+  "object_store" .Values.objectStore.url
+  "auth" .Values.auth
+  "insecure" (not $secure)
+  "api_listen" "0.0.0.0:7700"
+  "caption_listen" "0.0.0.0:7701"
+  "qa_listen" "0.0.0.0:7702"
+  "caption_address" (printf "%s:7701" (include "longvideo.host" (dict "root" . "component" "caption")))
+  "qa_address" (printf "%s:7702" (include "longvideo.host" (dict "root" . "component" "qa")))
+-}}
+{{- if .Values.tls.enabled -}}
+{{- range $setting, $file := dict "tls_cert" "tls.crt" "tls_key" "tls.key" "tls_ca" "ca.crt" -}}
+{{- $_ := set $computed $setting (printf "/etc/longvideo/tls/%s" $file) -}}
+{{- end -}}
+{{- end -}}
+# Made by the chart. docs/settings.md says what each line means.
+{{- range $name, $value := merge $computed .Values.settings }}
+{{ $name }} = {{ toJson $value }}
+{{- end }}
+{{- range include "longvideo.endpoints" . | fromJsonArray }}
+
+[[endpoints]]
+{{- range $name, $value := . }}
+{{ $name }} = {{ toJson $value }}
+{{- end }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,41 @@
+{{/* Refuses values that contradict each other. Each message names the value and the fix. */}}
+{{- define "longvideo.validate" -}}
+{{- if not .Values.database.existingSecret }}{{ fail "database.existingSecret is empty: name a secret whose key `url` holds PostgreSQL's URL" }}{{ end -}}
+{{- if not .Values.broker.existingSecret }}{{ fail "broker.existingSecret is empty: name a secret whose key `url` holds Redis' URL" }}{{ end -}}
+{{- if not .Values.objectStore.url }}{{ fail "objectStore.url is empty: give the bucket, s3://bucket/prefix?endpoint=https://host:9000" }}{{ end -}}
+{{- if and .Values.tls.enabled (not .Values.tls.existingSecret) (not .Values.tls.issuer.name) -}}
+{{- fail "tls.enabled is true, and there is no certificate: set tls.existingSecret or tls.issuer.name, or tls.enabled=false where a service mesh encrypts" -}}
+{{- end -}}
+{{- if and .Values.tls.existingSecret .Values.tls.issuer.name }}{{ fail "tls.existingSecret and tls.issuer.name are both set: set one of them" }}{{ end -}}
+{{- with .Values.api.tls -}}
+{{- if and (or .existingSecret .issuer.name) (not $.Values.tls.enabled) }}{{ fail "api.tls has a certificate, but tls.enabled is false: enable it" }}{{ end -}}
+{{- if and .existingSecret .issuer.name }}{{ fail "api.tls.existingSecret and api.tls.issuer.name are both set: set one of them" }}{{ end -}}
+{{- if and (or .existingSecret .issuer.name) (not .hosts) }}{{ fail "api.tls.hosts is empty: list the names that the API's own certificate is for" }}{{ end -}}
+{{- end -}}
+{{- if and (has .Values.profile (list "qwen3" "qwen2.5")) (not .Values.pools) -}}
+{{- fail (printf "profile is %s, and pools is empty: name at least one kind of GPU node, such as pools.h800.nodeSelector" .Values.profile) -}}
+{{- end -}}
+{{- range include "longvideo.instances" . | fromJsonArray -}}
+{{- if not .model.storageUri }}{{ fail (printf "models.%s.storageUri is empty: say where its weights are, hf://…, s3://…, pvc://…, or oci://…" .key) }}{{ end -}}
+{{- if not .model.servedName }}{{ fail (printf "models.%s.servedName is empty: give the name that requests carry" .key) }}{{ end -}}
+{{- if not .model.roles }}{{ fail (printf "models.%s.roles is empty: say what it is used for, reason, caption, or qa" .key) }}{{ end -}}
+{{- if gt (int .counts.minReplicas) (int .counts.maxReplicas) }}{{ fail (printf "models.%s has more minReplicas than maxReplicas in pool %s: raise maxReplicas" .key .pool) }}{{ end -}}
+{{- if gt (len .name) 53 }}{{ fail (printf "the name %s has more than 53 characters: shorten the release, models.%s or pools.%s" .name .key .pool) }}{{ end -}}
+{{- end -}}
+{{- range $key, $model := .Values.models -}}
+{{- range $pool, $_ := ($model).pools -}}
+{{- if not (hasKey $.Values.pools $pool) }}{{ fail (printf "models.%s.pools names %s, which is not in pools: add it there" $key $pool) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- $roles := list -}}
+{{- range include "longvideo.endpoints" . | fromJsonArray }}{{ $roles = concat $roles .roles }}{{ end -}}
+{{- range $role := list "reason" "caption" "qa" -}}
+{{- if not (has $role $roles) }}{{ fail (printf "no model has the role %s: give it to one of %s" $role (ternary "externalModels" "models" (eq $.Values.profile "external"))) }}{{ end -}}
+{{- end -}}
+{{- if and .Values.autoscaling.enabled (not .Values.autoscaling.prometheusAddress) -}}
+{{- fail "autoscaling.enabled is true, and autoscaling.prometheusAddress is empty: give the URL of the Prometheus with vLLM's metrics" -}}
+{{- end -}}
+{{- if and .Values.autoscaling.enabled (not (has .Values.profile (list "qwen3" "qwen2.5"))) -}}
+{{- fail (printf "autoscaling.enabled is true, but the profile %s has no models that KServe serves: disable it" .Values.profile) -}}
+{{- end -}}
+{{- end -}}

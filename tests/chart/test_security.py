@@ -1,0 +1,189 @@
+"""What the pods may do, and who may talk to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.chart.rendering import CASES, Object, component, named, of_kind, selects, templates
+
+CLOSED = [case for case in CASES if case != "offline-open"]
+OURS = {("api", "caption", 7701), ("worker", "caption", 7701), ("worker", "qa", 7702)}
+OUTSIDE = {
+    "api": {5432, 6379, 443, 9000},
+    "worker": {5432, 6379, 443, 9000},
+    "beat": {6379},
+    "caption": {443, 9000},
+    "qa": {443, 9000},
+    "migrations": {5432},
+    "offline-models": set(),
+}
+
+
+def _pods(case: str) -> Iterator[tuple[str, Object]]:
+    for name, pod in templates(case):
+        yield name, pod["spec"]
+    for runtime in of_kind(case, "ServingRuntime"):
+        for service in of_kind(case, "InferenceService"):
+            predictor = service["spec"]["predictor"]
+            volumes = runtime["spec"]["volumes"] + predictor["volumes"]
+            yield (
+                service["metadata"]["name"],
+                predictor
+                | {
+                    "containers": runtime["spec"]["containers"],
+                    "volumes": volumes,
+                },
+            )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_pods_pass_the_restricted_standard(case: str) -> None:
+    """No pod may be root, gain privileges, have a capability, use the host, or do without the seccomp filter."""
+    for name, spec in _pods(case):
+        context = spec["securityContext"]
+        assert context["runAsNonRoot"] is True, name
+        assert context["runAsUser"] > 0
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
+        kinds = {kind for volume in spec["volumes"] for kind in volume if kind != "name"}
+        assert kinds <= {"emptyDir", "configMap", "secret", "projected"}
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert all("hostPort" not in port for port in container.get("ports", []))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_pods_have_no_token_of_kubernetes(case: str) -> None:
+    """No pod can talk to Kubernetes, and none shares a service account with another component."""
+    accounts = [pod["spec"]["serviceAccountName"] for _, pod in templates(case)]
+    assert len(accounts) == len(set(accounts))
+    for _, spec in _pods(case):
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False
+    assert of_kind(case, "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding") == []
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_container_has_bounds(case: str) -> None:
+    """Each container says what it needs, and what memory it may have at most."""
+    for _, pod in templates(case):
+        for container in pod["spec"]["containers"]:
+            assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
+            assert "memory" in container["resources"]["limits"]
+
+
+@pytest.mark.parametrize("case", CLOSED)
+def test_every_pod_has_a_policy(case: str) -> None:
+    """Each pod is under exactly one policy, for both directions."""
+    policies = of_kind(case, "NetworkPolicy")
+    for name, pod in templates(case):
+        found = [each for each in policies if selects(pod["metadata"]["labels"], _selected(each))]
+        assert [component(each) for each in found] == [name]
+    for service in of_kind(case, "InferenceService"):
+        labels = {"serving.kserve.io/inferenceservice": service["metadata"]["name"]}
+        assert len([each for each in policies if selects(labels, _selected(each))]) == 1
+    assert all(each["spec"]["policyTypes"] == ["Ingress", "Egress"] for each in policies)
+
+
+@pytest.mark.parametrize("case", CLOSED)
+def test_policies_allow_the_edges_of_the_design(case: str) -> None:
+    """Between pods of the release there are the design's connections and no others, allowed at both ends."""
+    wanted = OURS | _model_edges(case)
+    assert _edges_out(case) == wanted
+    assert _edges_in(case) == wanted
+
+
+@pytest.mark.parametrize("case", CLOSED)
+def test_policies_let_out_what_each_needs(case: str) -> None:
+    """Outside the release each component reaches names, and the stores that it uses."""
+    for policy in of_kind(case, "NetworkPolicy"):
+        name = component(policy)
+        rules = [rule for rule in policy["spec"]["egress"] if not _within(rule)]
+        ports = {port["port"] for rule in rules for port in rule["ports"]} - {53}
+        if name == "model":
+            assert ports == {443}
+        elif case == "external" and name in {"worker", "caption", "qa"}:
+            assert ports == OUTSIDE[name] | {443}
+        else:
+            assert ports == OUTSIDE[name]
+
+
+def test_the_api_is_for_the_clients_that_are_named() -> None:
+    """Everybody reaches the API's port unless clients are named; metrics of models are for monitoring alone."""
+    (rule,) = named("offline", "NetworkPolicy", "demo-longvideo-api")["spec"]["ingress"]
+    assert rule == {"ports": [{"port": 7700, "protocol": "TCP"}]}
+    (rule,) = named("external", "NetworkPolicy", "demo-longvideo-api")["spec"]["ingress"]
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}}]
+    _, metrics = named("qwen3", "NetworkPolicy", "demo-longvideo-vision-h800")["spec"]["ingress"]
+    assert metrics["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+
+
+def test_policies_can_be_left_out() -> None:
+    """Without networkPolicy.enabled there is none."""
+    assert of_kind("offline-open", "NetworkPolicy") == []
+
+
+def _selected(policy: Object) -> dict[str, str]:
+    found: dict[str, str] = policy["spec"]["podSelector"]["matchLabels"]
+    return found
+
+
+def _subject(policy: Object) -> str:
+    selected = _selected(policy)
+    return selected.get("app.kubernetes.io/component") or selected["serving.kserve.io/inferenceservice"]
+
+
+def _within(rule: Object) -> bool:
+    peers = rule.get("to", [])
+    return bool(peers) and all(set(peer) == {"podSelector"} for peer in peers)
+
+
+def _peers(peer: Object) -> list[str]:
+    if "matchLabels" in peer["podSelector"]:
+        return [peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"]]
+    (expression,) = peer["podSelector"]["matchExpressions"]
+    assert (expression["key"], expression["operator"]) == ("serving.kserve.io/inferenceservice", "In")
+    return list(expression["values"])
+
+
+def _edges_out(case: str) -> set[tuple[str, str, int]]:
+    return {
+        (_subject(policy), to, port["port"])
+        for policy in of_kind(case, "NetworkPolicy")
+        for rule in policy["spec"]["egress"]
+        if _within(rule)
+        for peer in rule["to"]
+        for to in _peers(peer)
+        for port in rule["ports"]
+    }
+
+
+def _edges_in(case: str) -> set[tuple[str, str, int]]:
+    return {
+        (origin, _subject(policy), port["port"])
+        for policy in of_kind(case, "NetworkPolicy")
+        for rule in policy["spec"]["ingress"]
+        for peer in rule.get("from", [])
+        if set(peer) == {"podSelector"}
+        for origin in _peers(peer)
+        for port in rule["ports"]
+    }
+
+
+def _model_edges(case: str) -> set[tuple[str, str, int]]:
+    if case == "external":
+        return set()
+    if case.startswith("offline"):
+        return {(caller, "offline-models", 8200) for caller in ("worker", "caption", "qa")}
+    callers = {"reasoner": {"worker"}, "vision": {"caption", "qa"}, "captioner": {"caption"}}
+    return {
+        (caller, service["metadata"]["name"], 8080)
+        for service in of_kind(case, "InferenceService")
+        for caller in callers.get(service["spec"]["predictor"]["labels"]["longvideo/model"], {"qa"})
+    }
