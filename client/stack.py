@@ -22,7 +22,7 @@ from caption_svc.servicer import SERVICE_NAME as CAPTION_SERVICE
 from caption_svc.servicer import CaptionServicer
 from client.data_dir import DataDirectory
 from client.options import Models
-from longvideo import ports, rpc, settings
+from longvideo import metrics, metrics_server, ports, rpc, settings
 from longvideo.clips import Library
 from longvideo.endpoint import Endpoint
 from longvideo.errors import BadSettings
@@ -112,7 +112,7 @@ class Stack:
         """
         self._settings, self._command, self._public, self._work, self._check = settings, command, public, work, check
         self.address = self.caption_address = self.qa_address = ""
-        self.offline_url = ""
+        self.metrics_address = self.offline_url = ""
         self.unfinished = 0
         self._cleanup: list[Callable[[], object]] = []
         self._stoppers: list[Callable[[], object]] = []
@@ -183,6 +183,8 @@ class Stack:
 
     def _serve_api(self, servicer: OrchestratorServicer, database: Database) -> str:
         if self._public:
+            metrics.BACKLOGS.source = database.work.backlog
+            self.metrics_address = metrics_server.serve(self._settings, "api", "worker", "caption", "qa")
             return self._started(
                 ports.serve_api(self._settings, [(*_API, servicer)], authenticator(self._settings, database))
             )

@@ -47,6 +47,8 @@ def up(
         print(f"api       {stack.address}")
         print(f"captions  {stack.caption_address}")
         print(f"video qa  {stack.qa_address}")
+        if stack.metrics_address:
+            print(f"metrics   http://{stack.metrics_address}/metrics")
         if stack.offline_url:
             print(f"models    {stack.offline_url} (offline)")
         print(f"data      {settings.data_dir}")

@@ -8,7 +8,8 @@ _HEAD = f"""# Metrics
 
 Where `metrics_listen` says so, a process answers `GET /metrics` over plain HTTP, for Prometheus. Each process has its
 own: {", ".join(f"`{part}`" for part in PARTS)} is the API, a worker, the clock, the caption service and the question
-service. An API with the broker in memory carries episodes out itself, and has what a worker has.
+service. An API with the broker in memory carries episodes out itself, and has what a worker has; `longvideo up` has all
+but the clock's.
 
 There is nothing of any tenant, video, job or question in them. They do tell the addresses of the model servers and how
 much is going on, so let nobody but Prometheus reach that port. At most {MAX_NAMES} names of models are told apart, and

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -113,6 +114,26 @@ def test_a_server_is_asked_by_others(
     process.terminate()
     assert process.wait(timeout=60) == 143
     assert "talk.mp4" in run("videos", "list").out
+
+
+def test_a_server_tells_its_metrics(
+    talk: Path, data: Path, models: ScriptedModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the settings say so, `longvideo up` tells what all its services did, and prints where."""
+    monkeypatch.setenv("LONGVIDEO_METRICS_LISTEN", "127.0.0.1:0")
+    process = start("up", "--port", "0", "--data-dir", data, *flags(models))
+    try:
+        said = _read_until(process, "ready")
+        address, metrics = (said.split(what)[1].split()[0] for what in ("api", "metrics"))
+        assert start("ask", talk, "Which?", "--quiet", "--server", address).communicate(timeout=60)[0] == "It is 42.\n"
+        with urllib.request.urlopen(metrics, timeout=60) as response:
+            text = response.read().decode()
+    finally:
+        process.kill()
+        process.communicate()
+    calls = 'longvideo_model_calls_total{model="scripted",outcome="ok",pool="default",role='
+    assert {f'{calls}"reason"}} 3.0', f'{calls}"qa"}} 1.0', f'{calls}"caption"}} 5.0'} <= set(text.splitlines())
+    assert 'longvideo_episodes_waiting{priority="interactive"} 0.0' in text
 
 
 def test_a_terminal_gets_live_progress(talk: Path, data: Path, models: ScriptedModelServer) -> None:
