@@ -97,7 +97,9 @@ def main(fd: int, tasks: Mapping[str, Task] = TASKS) -> None:
     gc.collect()
     gc.freeze()
     dropped: set[int] = set()
-    with socket.socket(fileno=fd) as control:
+    # A service that was killed reads no reply to what it ordered.
+    gone = contextlib.suppress(BrokenPipeError, ConnectionResetError)
+    with socket.socket(fileno=fd) as control, gone:
         control.sendall(REPLY.pack(confine.can_filter()))
         while True:
             said, descriptors, _, _ = socket.recv_fds(control, ORDER.size, 1, socket.MSG_WAITALL)
