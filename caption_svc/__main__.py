@@ -20,9 +20,10 @@ def start(configured: Settings) -> rpc.Server:
     metrics_server.serve(configured, "caption")
     store = open_store(configured.data_dir, configured.object_store, configured.s3_keys())
     models = ModelClient("caption", configured.endpoints, attempt_timeout=configured.model_timeout)
+    library = Library(store, Sandbox(configured.media_limits()), cache_bytes=configured.cache_bytes)
     captioner = Captioner(
         store,
-        Library(store, Sandbox(configured.media_limits()), cache_bytes=configured.cache_bytes),
+        library,
         models,
         configured.endpoints,
         load_pack(configured.prompt_pack),
@@ -30,7 +31,8 @@ def start(configured: Settings) -> rpc.Server:
         frame_selection=configured.frame_selection,
     )
     checks = {"object-store": ports.storage_check(store), "models": models.describe}
-    return ports.serve_internal(configured, "caption_listen", [registration(CaptionServicer(captioner))], checks)
+    servicer = CaptionServicer(captioner, library)
+    return ports.serve_internal(configured, "caption_listen", [registration(servicer)], checks)
 
 
 if __name__ == "__main__":

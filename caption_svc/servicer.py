@@ -7,8 +7,10 @@ from typing import Any
 
 import grpc
 
+from caption_svc import pictures
 from caption_svc.caption import Caption, Captioner, CaptionRequest, SamplingName
 from longvideo import priorities, rpc, usage
+from longvideo.clips import Library
 from longvideo.errors import InvalidArgument
 from longvideo.resources import VideoName
 from longvideo.v1 import caption_pb2, caption_pb2_grpc, types_pb2
@@ -25,8 +27,9 @@ _SAMPLINGS: dict[int, SamplingName | None] = {
 class CaptionServicer(caption_pb2_grpc.CaptionServiceServicer):
     """Answers `longvideo.v1.CaptionService`."""
 
-    def __init__(self, captioner: Captioner) -> None:
+    def __init__(self, captioner: Captioner, library: Library) -> None:
         self._captioner = captioner
+        self._library = library
 
     def CaptionSegment(  # noqa: N802  # the name on the wire
         self, request: caption_pb2.CaptionSegmentRequest, context: grpc.ServicerContext
@@ -61,6 +64,12 @@ class CaptionServicer(caption_pb2_grpc.CaptionServiceServicer):
             subtitles=request.subtitles,
         )
         return caption_pb2.ListCaptionsResponse(captions=map(_to_proto, self._captioner.captions(wanted)))
+
+    def GetFrames(  # noqa: N802  # the name on the wire
+        self, request: types_pb2.GetFramesRequest, context: grpc.ServicerContext
+    ) -> types_pb2.GetFramesResponse:
+        """Returns a few pictures of a segment."""
+        return pictures.of_segment(self._library, request, rpc.deadline(context), lambda: not context.is_active())
 
 
 def registration(servicer: CaptionServicer) -> tuple[str, Callable[[Any, grpc.Server], None], CaptionServicer]:

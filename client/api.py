@@ -157,6 +157,15 @@ class Client:
         finally:
             stream.cancel()
 
+    def frames(
+        self, video: str, path: Sequence[int], tree_width: int, count: int, longest_side: int
+    ) -> types_pb2.GetFramesResponse:
+        """Returns a few pictures of a segment. Raises NotFound, BadMedia and Unavailable."""
+        request = types_pb2.GetFramesRequest(
+            video=video, path=path, tree_width=tree_width, count=count, longest_side=longest_side
+        )
+        return self._stub.GetFrames(request, timeout=CALL_SECONDS)
+
     # Jobs -----------------------------------------------------------------------------------------------------------
 
     def submit(
@@ -230,6 +239,17 @@ class Client:
         """Returns an episode with its rounds and its transcript. Raises NotFound."""
         request = pb.GetEpisodeRequest(name=name, view=pb.EPISODE_VIEW_FULL)
         return self._stub.GetEpisode(request, timeout=CALL_SECONDS)
+
+    def calls(self, name: str) -> Iterator[types_pb2.ModelCall]:
+        """Yields the model calls of a job or an episode, oldest first. Raises NotFound."""
+        token = ""
+        while True:
+            request = pb.ListModelCallsRequest(parent=name, page_size=1000, page_token=token)
+            page = self._stub.ListModelCalls(request, timeout=CALL_SECONDS)
+            yield from page.model_calls
+            token = page.next_page_token
+            if not token:
+                return
 
     def usage(self, name: str) -> pb.Usage:
         """Returns what the model calls of a job or an episode took. Raises NotFound."""

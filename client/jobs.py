@@ -129,7 +129,7 @@ def watch(
 
     Exits with 0 when every question was answered, 1 when one ended without an answer, 2 when something must be mended.
     """
-    name = _name(job)
+    name = job_name(job)
     with open_client(where, command="longvideo jobs watch") as client:
         code = _watch(client, Screen(sys.stdout), name, position, verbose=verbose, server=where.server)
     raise typer.Exit(code)
@@ -168,7 +168,7 @@ def _results(client: Client, screen: Screen, name: str) -> int:
 @spread
 def show(job: JobArgument, as_json: AsJson = False, *, where: Where) -> None:
     """Shows a job, its questions and their answers."""
-    name = _name(job)
+    name = job_name(job)
     with open_client(where, command="longvideo jobs show", work=False, check=False) as client:
         found = client.job(name)
         usage = client.usage(name)
@@ -239,10 +239,11 @@ def list_jobs(
 @spread
 def cancel(job: JobArgument, *, where: Where) -> None:
     """Stops a job. What its questions have found so far is kept."""
-    name = _name(job)
+    name = job_name(job)
     with open_client(where, command="longvideo jobs cancel", work=False, check=False) as client:
         print(f"{name} {words.state(client.cancel(name).state)}")
 
 
-def _name(job: str) -> str:
+def job_name(job: str) -> str:
+    """Returns a job's name, which a user may give without its collection."""
     return job if job.startswith("jobs/") else f"jobs/{job}"

@@ -158,7 +158,7 @@ class Stack:
             sampling=settings.sampling,
             frame_selection=settings.frame_selection,
         )
-        self.caption_address = self._serve(_CAPTION, CaptionServicer(captioner), 1)
+        self.caption_address = self._serve(_CAPTION, CaptionServicer(captioner, library), 1)
         self.qa_address = self._serve(_QA, VideoQAServicer(Answerer(library, clients["qa"], pack)), 2)
         captions = caption_pb2_grpc.CaptionServiceStub(self._connect(self.caption_address))
         video_qa = video_qa_pb2_grpc.VideoQAServiceStub(self._connect(self.qa_address))

@@ -116,6 +116,12 @@ class Services(caption_pb2_grpc.CaptionServiceServicer, video_qa_pb2_grpc.VideoQ
         """Has none."""
         return caption_pb2.ListCaptionsResponse()
 
+    async def GetFrames(  # noqa: N802
+        self, _request: types_pb2.GetFramesRequest, _context: object
+    ) -> types_pb2.GetFramesResponse:
+        """Has none."""
+        return types_pb2.GetFramesResponse()
+
     async def _model(self, role: Role, latency: script.Latency) -> types_pb2.ModelCall:
         start, started = time.time(), time.monotonic()
         await asyncio.sleep(latency.seconds(self._scale))

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from longvideo.v1 import caption_pb2 as longvideo_dot_v1_dot_caption__pb2
+from longvideo.v1 import types_pb2 as longvideo_dot_v1_dot_types__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
@@ -51,6 +52,11 @@ class CaptionServiceStub:
                 request_serializer=longvideo_dot_v1_dot_caption__pb2.ListCaptionsRequest.SerializeToString,
                 response_deserializer=longvideo_dot_v1_dot_caption__pb2.ListCaptionsResponse.FromString,
                 _registered_method=True)
+        self.GetFrames = channel.unary_unary(
+                '/longvideo.v1.CaptionService/GetFrames',
+                request_serializer=longvideo_dot_v1_dot_types__pb2.GetFramesRequest.SerializeToString,
+                response_deserializer=longvideo_dot_v1_dot_types__pb2.GetFramesResponse.FromString,
+                _registered_method=True)
 
 
 class CaptionServiceServicer:
@@ -88,6 +94,19 @@ class CaptionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetFrames(self, request, context):
+        """Returns a few pictures of a segment, for people. Never calls a model; frames
+        that a model was shown lately, in this size, come from memory.
+
+        Errors: INVALID_ARGUMENT (a path outside the tree, a segment without frames,
+        `count` or `longest_side` out of range, frames of which none can be
+        decoded), NOT_FOUND (video), FAILED_PRECONDITION (the stored video changed),
+        DEADLINE_EXCEEDED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CaptionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -100,6 +119,11 @@ def add_CaptionServiceServicer_to_server(servicer, server):
                     servicer.ListCaptions,
                     request_deserializer=longvideo_dot_v1_dot_caption__pb2.ListCaptionsRequest.FromString,
                     response_serializer=longvideo_dot_v1_dot_caption__pb2.ListCaptionsResponse.SerializeToString,
+            ),
+            'GetFrames': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFrames,
+                    request_deserializer=longvideo_dot_v1_dot_types__pb2.GetFramesRequest.FromString,
+                    response_serializer=longvideo_dot_v1_dot_types__pb2.GetFramesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -163,6 +187,33 @@ class CaptionService:
             '/longvideo.v1.CaptionService/ListCaptions',
             longvideo_dot_v1_dot_caption__pb2.ListCaptionsRequest.SerializeToString,
             longvideo_dot_v1_dot_caption__pb2.ListCaptionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFrames(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/longvideo.v1.CaptionService/GetFrames',
+            longvideo_dot_v1_dot_types__pb2.GetFramesRequest.SerializeToString,
+            longvideo_dot_v1_dot_types__pb2.GetFramesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ The caption service: turns a segment of a video into words."""
 from collections import abc as _abc
 from grpc import aio as _aio
 from longvideo.v1 import caption_pb2 as _caption_pb2
+from longvideo.v1 import types_pb2 as _types_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -57,6 +58,15 @@ class CaptionServiceStub:
 
     Errors: INVALID_ARGUMENT, NOT_FOUND (video).
     """
+    GetFrames: _grpc.UnaryUnaryMultiCallable[_types_pb2.GetFramesRequest, _types_pb2.GetFramesResponse]
+    """Returns a few pictures of a segment, for people. Never calls a model; frames
+    that a model was shown lately, in this size, come from memory.
+
+    Errors: INVALID_ARGUMENT (a path outside the tree, a segment without frames,
+    `count` or `longest_side` out of range, frames of which none can be
+    decoded), NOT_FOUND (video), FAILED_PRECONDITION (the stored video changed),
+    DEADLINE_EXCEEDED.
+    """
 
 @_typing.type_check_only
 class CaptionServiceAsyncStub(CaptionServiceStub):
@@ -86,6 +96,15 @@ class CaptionServiceAsyncStub(CaptionServiceStub):
     there are no pages.
 
     Errors: INVALID_ARGUMENT, NOT_FOUND (video).
+    """
+    GetFrames: _aio.UnaryUnaryMultiCallable[_types_pb2.GetFramesRequest, _types_pb2.GetFramesResponse]  # type: ignore[assignment]
+    """Returns a few pictures of a segment, for people. Never calls a model; frames
+    that a model was shown lately, in this size, come from memory.
+
+    Errors: INVALID_ARGUMENT (a path outside the tree, a segment without frames,
+    `count` or `longest_side` out of range, frames of which none can be
+    decoded), NOT_FOUND (video), FAILED_PRECONDITION (the stored video changed),
+    DEADLINE_EXCEEDED.
     """
 
 class CaptionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -125,6 +144,21 @@ class CaptionServiceServicer(metaclass=_abc_1.ABCMeta):
         there are no pages.
 
         Errors: INVALID_ARGUMENT, NOT_FOUND (video).
+        """
+
+    @_abc_1.abstractmethod
+    def GetFrames(
+        self,
+        request: _types_pb2.GetFramesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_types_pb2.GetFramesResponse, _abc.Awaitable[_types_pb2.GetFramesResponse]]:
+        """Returns a few pictures of a segment, for people. Never calls a model; frames
+        that a model was shown lately, in this size, come from memory.
+
+        Errors: INVALID_ARGUMENT (a path outside the tree, a segment without frames,
+        `count` or `longest_side` out of range, frames of which none can be
+        decoded), NOT_FOUND (video), FAILED_PRECONDITION (the stored video changed),
+        DEADLINE_EXCEEDED.
         """
 
 def add_CaptionServiceServicer_to_server(servicer: CaptionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -90,6 +90,11 @@ class OrchestratorServiceStub:
                 request_serializer=longvideo_dot_v1_dot_orchestrator__pb2.GetTreeRequest.SerializeToString,
                 response_deserializer=longvideo_dot_v1_dot_orchestrator__pb2.Tree.FromString,
                 _registered_method=True)
+        self.GetFrames = channel.unary_unary(
+                '/longvideo.v1.OrchestratorService/GetFrames',
+                request_serializer=longvideo_dot_v1_dot_types__pb2.GetFramesRequest.SerializeToString,
+                response_deserializer=longvideo_dot_v1_dot_types__pb2.GetFramesResponse.FromString,
+                _registered_method=True)
         self.BuildTree = channel.unary_stream(
                 '/longvideo.v1.OrchestratorService/BuildTree',
                 request_serializer=longvideo_dot_v1_dot_orchestrator__pb2.BuildTreeRequest.SerializeToString,
@@ -249,6 +254,17 @@ class OrchestratorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetFrames(self, request, context):
+        """Returns a few pictures of a segment of a video, for people who want to see
+        what was looked at. Calls no model.
+
+        Errors: NOT_FOUND (video), FAILED_PRECONDITION (the video is not ready),
+        UNAVAILABLE, and those of `CaptionService.GetFrames`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def BuildTree(self, request, context):
         """Captions a whole tree ahead of time, several segments at once, and streams
         the progress. Captions that exist cost nothing, so a build that was
@@ -390,6 +406,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.GetTree,
                     request_deserializer=longvideo_dot_v1_dot_orchestrator__pb2.GetTreeRequest.FromString,
                     response_serializer=longvideo_dot_v1_dot_orchestrator__pb2.Tree.SerializeToString,
+            ),
+            'GetFrames': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFrames,
+                    request_deserializer=longvideo_dot_v1_dot_types__pb2.GetFramesRequest.FromString,
+                    response_serializer=longvideo_dot_v1_dot_types__pb2.GetFramesResponse.SerializeToString,
             ),
             'BuildTree': grpc.unary_stream_rpc_method_handler(
                     servicer.BuildTree,
@@ -672,6 +693,33 @@ class OrchestratorService:
             '/longvideo.v1.OrchestratorService/GetTree',
             longvideo_dot_v1_dot_orchestrator__pb2.GetTreeRequest.SerializeToString,
             longvideo_dot_v1_dot_orchestrator__pb2.Tree.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFrames(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/longvideo.v1.OrchestratorService/GetFrames',
+            longvideo_dot_v1_dot_types__pb2.GetFramesRequest.SerializeToString,
+            longvideo_dot_v1_dot_types__pb2.GetFramesResponse.FromString,
             options,
             channel_credentials,
             insecure,

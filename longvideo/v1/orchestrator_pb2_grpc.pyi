@@ -105,6 +105,13 @@ class OrchestratorServiceStub:
     Errors: NOT_FOUND (video, subtitles), FAILED_PRECONDITION (the video is not
     ready), INVALID_ARGUMENT (a path outside the tree), UNAVAILABLE.
     """
+    GetFrames: _grpc.UnaryUnaryMultiCallable[_types_pb2.GetFramesRequest, _types_pb2.GetFramesResponse]
+    """Returns a few pictures of a segment of a video, for people who want to see
+    what was looked at. Calls no model.
+
+    Errors: NOT_FOUND (video), FAILED_PRECONDITION (the video is not ready),
+    UNAVAILABLE, and those of `CaptionService.GetFrames`.
+    """
     BuildTree: _grpc.UnaryStreamMultiCallable[_orchestrator_pb2.BuildTreeRequest, _orchestrator_pb2.BuildTreeResponse]
     """Captions a whole tree ahead of time, several segments at once, and streams
     the progress. Captions that exist cost nothing, so a build that was
@@ -237,6 +244,13 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
 
     Errors: NOT_FOUND (video, subtitles), FAILED_PRECONDITION (the video is not
     ready), INVALID_ARGUMENT (a path outside the tree), UNAVAILABLE.
+    """
+    GetFrames: _aio.UnaryUnaryMultiCallable[_types_pb2.GetFramesRequest, _types_pb2.GetFramesResponse]  # type: ignore[assignment]
+    """Returns a few pictures of a segment of a video, for people who want to see
+    what was looked at. Calls no model.
+
+    Errors: NOT_FOUND (video), FAILED_PRECONDITION (the video is not ready),
+    UNAVAILABLE, and those of `CaptionService.GetFrames`.
     """
     BuildTree: _aio.UnaryStreamMultiCallable[_orchestrator_pb2.BuildTreeRequest, _orchestrator_pb2.BuildTreeResponse]  # type: ignore[assignment]
     """Captions a whole tree ahead of time, several segments at once, and streams
@@ -415,6 +429,19 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: NOT_FOUND (video, subtitles), FAILED_PRECONDITION (the video is not
         ready), INVALID_ARGUMENT (a path outside the tree), UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def GetFrames(
+        self,
+        request: _types_pb2.GetFramesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_types_pb2.GetFramesResponse, _abc.Awaitable[_types_pb2.GetFramesResponse]]:
+        """Returns a few pictures of a segment of a video, for people who want to see
+        what was looked at. Calls no model.
+
+        Errors: NOT_FOUND (video), FAILED_PRECONDITION (the video is not ready),
+        UNAVAILABLE, and those of `CaptionService.GetFrames`.
         """
 
     @_abc_1.abstractmethod

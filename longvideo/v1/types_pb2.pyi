@@ -523,3 +523,121 @@ class ModelCall(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelCall: _TypeAlias = ModelCall  # noqa: Y015
+
+@_typing.final
+class GetFramesRequest(_message.Message):
+    """Asks for a few pictures of a segment: what a person is shown of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIDEO_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    TREE_WIDTH_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    LONGEST_SIDE_FIELD_NUMBER: _builtins.int
+    video: _builtins.str
+    """The video, `videos/{sha256}`. Required."""
+    tree_width: _builtins.int
+    """How many children every segment of the tree has, 2 to 8; an episode says
+    it. Required.
+    """
+    count: _builtins.int
+    """How many pictures, 1 to 8. They are spread evenly over the segment, its
+    first and last frame included. Required.
+    """
+    longest_side: _builtins.int
+    """How many pixels the longer side has at most, 16 to 512. Pictures are scaled
+    down, never up. Required.
+    """
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The path of the segment: one to three integers from 1 to `tree_width`.
+        Required.
+        """
+
+    def __init__(
+        self,
+        *,
+        video: _builtins.str = ...,
+        path: _abc.Iterable[_builtins.int] | None = ...,
+        tree_width: _builtins.int = ...,
+        count: _builtins.int = ...,
+        longest_side: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "longest_side", b"longest_side", "path", b"path", "tree_width", b"tree_width", "video", b"video"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFramesRequest: _TypeAlias = GetFramesRequest  # noqa: Y015
+
+@_typing.final
+class GetFramesResponse(_message.Message):
+    """Pictures of a segment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    PICTURES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def segment(self) -> Global___Segment:
+        """The segment, with its times."""
+
+    @_builtins.property
+    def pictures(self) -> _containers.RepeatedCompositeFieldContainer[Global___Picture]:
+        """The pictures in the order of time: fewer than asked for when the segment has
+        fewer frames, or when some are damaged.
+        """
+
+    def __init__(
+        self,
+        *,
+        segment: Global___Segment | None = ...,
+        pictures: _abc.Iterable[Global___Picture] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["segment", b"segment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pictures", b"pictures", "segment", b"segment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFramesResponse: _TypeAlias = GetFramesResponse  # noqa: Y015
+
+@_typing.final
+class Picture(_message.Message):
+    """One frame of a video."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFSET_FIELD_NUMBER: _builtins.int
+    WIDTH_PX_FIELD_NUMBER: _builtins.int
+    HEIGHT_PX_FIELD_NUMBER: _builtins.int
+    JPEG_FIELD_NUMBER: _builtins.int
+    width_px: _builtins.int
+    """The width in pixels."""
+    height_px: _builtins.int
+    """The height in pixels."""
+    jpeg: _builtins.bytes
+    """The picture as a JPEG."""
+    @_builtins.property
+    def offset(self) -> _duration_pb2.Duration:
+        """When it is shown, relative to the first frame of the video: the frame's own
+        time.
+        """
+
+    def __init__(
+        self,
+        *,
+        offset: _duration_pb2.Duration | None = ...,
+        width_px: _builtins.int = ...,
+        height_px: _builtins.int = ...,
+        jpeg: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height_px", b"height_px", "jpeg", b"jpeg", "offset", b"offset", "width_px", b"width_px"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Picture: _TypeAlias = Picture  # noqa: Y015

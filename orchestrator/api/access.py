@@ -27,6 +27,7 @@ ROLES: Final[Mapping[str, TenantRole]] = {
     "ListVideos": "read",
     "CreateSubtitles": "submit",
     "GetTree": "read",
+    "GetFrames": "read",
     "BuildTree": "submit",
     "SubmitJob": "submit",
     "GetJob": "read",

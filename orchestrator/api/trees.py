@@ -1,4 +1,4 @@
-"""Caption trees, over gRPC: what there is of one, and building one ahead of time."""
+"""Caption trees, over gRPC: what there is of one, pictures of its segments, and building one ahead of time."""
 
 from __future__ import annotations
 
@@ -78,6 +78,13 @@ class TreeMethods:
             if top is None or top.contains(segment)
         ]
         return pb.Tree(video=plan.video, width=plan.tree.width, captions=captions)
+
+    def GetFrames(  # noqa: N802
+        self, request: types_pb2.GetFramesRequest, context: grpc.ServicerContext
+    ) -> types_pb2.GetFramesResponse:
+        """Returns a few pictures of a segment of a video."""
+        ready(self._access.visible_video(VideoName.parse(request.video, "video")))
+        return self._backend.captions.GetFrames(request, timeout=rpc.timeout(rpc.deadline(context)))
 
     def BuildTree(  # noqa: N802
         self, request: pb.BuildTreeRequest, context: grpc.ServicerContext

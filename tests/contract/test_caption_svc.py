@@ -31,7 +31,7 @@ from longvideo.v1 import caption_pb2, types_pb2
 from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
 from longvideo.video import FrameSelection
 from tests.contract.library import FRAMES, MEDIA, VIDEO, add_film, add_subtitles, film, parts, pictures
-from tests.media import make_video
+from tests.media import make_video, read_number
 
 WIDTH = 2
 TREE = Tree(FRAMES, WIDTH)
@@ -92,16 +92,17 @@ class Service:
     ) -> None:
         endpoints = [Endpoint(url=url, model=name, roles=frozenset(["caption"]))]
         self.client = ModelClient("caption", endpoints, max_attempts=2)
+        library = Library(store, MEDIA)
         captioner = Captioner(
             store,
-            Library(store, MEDIA),
+            library,
             self.client,
             endpoints,
             pack or load_pack(),
             sampling=sampling,
             frame_selection=frame_selection,
         )
-        self.server = rpc.serve([registration(CaptionServicer(captioner))])
+        self.server = rpc.serve([registration(CaptionServicer(captioner, library))])
         self.channel: grpc.Channel = rpc.connect(self.server.address)
         self.stub = CaptionServiceStub(self.channel)
 
@@ -591,3 +592,58 @@ def test_a_full_disk_does_not_lose_the_count(store: ObjectStore, model: Model) -
 
 def _segment(*path: int) -> Segment:
     return Segment(path)
+
+
+def _wanted(*path: int, **changed: Any) -> types_pb2.GetFramesRequest:
+    fields = {"video": str(VIDEO), "tree_width": WIDTH, "count": 4, "longest_side": 96} | changed
+    return types_pb2.GetFramesRequest(path=path, **fields)
+
+
+@pytest.mark.parametrize("path", [(2,), (1, 2), (2, 1, 1)])
+def test_pictures_of_a_segment(service: Service, model: Model, path: tuple[int, ...]) -> None:
+    """Pictures are spread over a segment, nearly even, show the frames of their times, and cost no model call."""
+    response = service.stub.GetFrames(_wanted(*path), timeout=30)
+    span = TREE.span(_segment(*path))
+    even, apart = sample(span, 4), len(span) // 3
+    assert list(response.segment.path) == list(path)
+    assert response.segment.start_offset.ToMicroseconds() == span.start * 50_000
+    shown = [read_number(picture.jpeg) for picture in response.pictures]
+    assert [picture.offset.ToMicroseconds() for picture in response.pictures] == [50_000 * frame for frame in shown]
+    moves = [abs(new - old) for new, old in zip(shown, even, strict=True)]
+    assert max(moves) <= (0 if len(path) == 3 else apart // 4)
+    assert {max(picture.width_px, picture.height_px) for picture in response.pictures} == {96}
+    assert model.calls == 0
+
+
+def test_pictures_come_from_few_frames(service: Service) -> None:
+    """Of a segment that has fewer frames than were asked for, each frame comes once."""
+    response = service.stub.GetFrames(_wanted(1, 1, tree_width=8, count=8), timeout=30)
+    assert [read_number(picture.jpeg) for picture in response.pictures] == list(
+        range(*Tree(FRAMES, 8).span(_segment(1, 1)))
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "changed", "field"),
+    [
+        ((1,), {"count": 0}, "count"),
+        ((1,), {"count": 9}, "count"),
+        ((1,), {"longest_side": 15}, "longest_side"),
+        ((1,), {"longest_side": 513}, "longest_side"),
+        ((1,), {"tree_width": 9}, "tree_width"),
+        ((1,), {"video": "videos/x"}, "video"),
+        ((3,), {}, "path"),
+        ((), {}, "path"),
+    ],
+)
+def test_picture_limits(service: Service, path: tuple[int, ...], changed: dict[str, Any], field: str) -> None:
+    """How many pictures, how large and of what is bounded, and the error names the field."""
+    with pytest.raises(errors.InvalidArgument) as caught:
+        service.stub.GetFrames(_wanted(*path, **changed), timeout=30)
+    assert caught.value.metadata["field"] == field
+
+
+def test_pictures_of_nothing(service: Service) -> None:
+    """A video that is not there is not found."""
+    with pytest.raises(errors.NotFound, match="there is no video"):
+        service.stub.GetFrames(_wanted(1, video="videos/" + "0" * 64), timeout=30)

@@ -49,6 +49,9 @@ NAMING: dict[str, list[Callable[[Things], Any]]] = {
     "DeleteVideo": [lambda its: pb.DeleteVideoRequest(name=its.video)],
     "CreateSubtitles": [lambda its: pb.CreateSubtitlesRequest(parent=its.video, content=SUBTITLES)],
     "GetTree": [lambda its: pb.GetTreeRequest(video=its.video)],
+    "GetFrames": [
+        lambda its: types_pb2.GetFramesRequest(video=its.video, path=[1], tree_width=4, count=1, longest_side=64)
+    ],
     "BuildTree": [lambda its: pb.BuildTreeRequest(video=its.video)],
     "SubmitJob": [lambda its: pb.SubmitJobRequest(job=pb.Job(video=its.video, questions=QUESTION))],
     "GetJob": [lambda its: pb.GetJobRequest(name=its.job)],
@@ -235,7 +238,10 @@ def test_role_is_needed(tenancy: Tenancy, method: str) -> None:
         tenancy.call(tenancy.token("ann", other), method, request)
 
 
-READ_BY_ADMINS = ["GetVideo", "GetTree", "GetJob", "WatchJob", "GetEpisode", "ListModelCalls", "GetUsage", "CancelJob"]
+READ_BY_ADMINS = [
+    *("GetVideo", "GetTree", "GetFrames", "GetJob", "WatchJob", "GetEpisode", "ListModelCalls", "GetUsage"),
+    "CancelJob",
+]
 
 
 @pytest.mark.parametrize("method", READ_BY_ADMINS)

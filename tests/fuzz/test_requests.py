@@ -66,10 +66,11 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     with ScriptedModelServer(lambda _: "<caption>A boat.</caption><answer>Yes.</answer>") as models:
         endpoints = [Endpoint(url=models.url, roles=frozenset({"caption", "qa"}))]
         clients = ModelClient("caption", endpoints), ModelClient("qa", endpoints)
-        captioner = Captioner(store, Library(store, MEDIA), clients[0], endpoints, load_pack())
-        answerer = Answerer(Library(store, MEDIA), clients[1], load_pack())
+        library = Library(store, MEDIA)
+        captioner = Captioner(store, library, clients[0], endpoints, load_pack())
+        answerer = Answerer(library, clients[1], load_pack())
         services = rpc.serve(
-            [caption_registration(CaptionServicer(captioner)), qa_registration(VideoQAServicer(answerer))]
+            [caption_registration(CaptionServicer(captioner, library)), qa_registration(VideoQAServicer(answerer))]
         )
         video = world.add(path)
         job = world.finish(world.submit(video.name))

@@ -1,0 +1,1 @@
+"""`longvideo report`: a job as one page that needs nothing else."""
