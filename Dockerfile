@@ -1,0 +1,30 @@
+# One image for all of longvideo's processes; the chart says which one a container runs. Versions are those of
+# constraints.txt. What compiles and what installs stays in the first stage.
+ARG PYTHON=python:3.11-slim-bookworm
+
+FROM ${PYTHON} AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+RUN python -m venv /opt/longvideo
+WORKDIR /source
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY longvideo longvideo
+COPY caption_svc caption_svc
+COPY qa_svc qa_svc
+COPY orchestrator orchestrator
+COPY client client
+COPY offline_models offline_models
+# Wheels alone: nothing is compiled, so that there is no compiler to leave behind.
+RUN /opt/longvideo/bin/pip install --constraint constraints.txt hatchling \
+    && /opt/longvideo/bin/pip install --constraint constraints.txt --only-binary :all: --no-build-isolation . \
+    && /opt/longvideo/bin/pip uninstall --yes hatchling pip
+
+FROM ${PYTHON}
+LABEL org.opencontainers.image.title="longvideo" \
+      org.opencontainers.image.description="Answers questions about hour-long videos" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN groupadd --gid 10001 longvideo && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp longvideo
+COPY --from=build /opt/longvideo /opt/longvideo
+ENV PATH=/opt/longvideo/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+WORKDIR /tmp
+CMD ["python", "-m", "orchestrator"]
