@@ -61,9 +61,9 @@ labels:
 {{- end -}}
 {{- end -}}
 
-{{/* The names that the certificate of all services is for, as a JSON list. */}}
+{{/* The names that the certificate of all services is for, as a JSON list; localhost is for forwarded ports. */}}
 {{- define "longvideo.tlsNames" -}}
-{{- $names := list -}}
+{{- $names := list "localhost" -}}
 {{- range $component := list "api" "caption" "qa" -}}
 {{- $short := printf "%s-%s" (include "longvideo.fullname" $) $component -}}
 {{- $names = concat $names (list (include "longvideo.host" (dict "root" $ "component" $component)) $short (printf "%s.%s" $short $.Release.Namespace) (printf "%s.%s.svc" $short $.Release.Namespace)) -}}
