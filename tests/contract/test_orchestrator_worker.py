@@ -190,12 +190,13 @@ def test_model_that_is_down_without_patience(world: World) -> None:
 
 def test_model_that_is_down_with_patience(worlds: Callable[..., World], caplog: pytest.LogCaptureFixture) -> None:
     """An episode whose model is down says so, also in the log, waits, and goes on when the model is back."""
+    caplog.set_level(logging.WARNING, "orchestrator")
     world = worlds(patience=3600)
     world.reason = lambda _: Reply.error(503)
     job = world.submit(str(VIDEO))
     event = next(event for event in world.watch(job) if event.WhichOneof("event") == "episode_waiting")
     assert "503" in event.episode_waiting.reason
-    assert any("waits" in line and "503" in line for line in caplog.messages)
+    eventually(lambda: any("waits" in line and "503" in line for line in caplog.messages))
     waiting = world.stub.GetJob(pb.GetJobRequest(name=job.name))
     assert (waiting.state, waiting.episodes[0].state) == (pb.Job.STATE_RUNNING, pb.Episode.STATE_PENDING)
     world.reason = lambda number: SCRIPT[number]
