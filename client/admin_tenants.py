@@ -19,8 +19,8 @@ from longvideo.auth import TENANT_ROLES
 from longvideo.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from orchestrator.db import TenantRow, TokenRow
     from orchestrator.store import Database
+    from orchestrator.tables import TenantRow, TokenRow
 
 tenants = typer.Typer(no_args_is_help=True, help="Whose videos and jobs a server has.", rich_markup_mode="markdown")
 tokens = typer.Typer(no_args_is_help=True, help="What tenants call a server with.", rich_markup_mode="markdown")

@@ -13,8 +13,8 @@ from longvideo.segments import Segment, Tree
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
 from orchestrator.coverage import Look, coverage, evidence
-from orchestrator.db import CallRow, EpisodeRow, HoldingRow, JobRow, RoundRow, VideoRow
 from orchestrator.protocol import Action, Answer, GetCaption, VideoQA
+from orchestrator.tables import CallRow, EpisodeRow, HoldingRow, JobRow, RoundRow, VideoRow
 from orchestrator.timeline import Timeline
 from orchestrator.transcript import Round
 

@@ -17,8 +17,8 @@ from typing import Final, NamedTuple, cast
 
 from longvideo.auth import TENANT_ROLES, Caller, TenantRole
 from longvideo.errors import InvalidArgument, Unauthenticated
-from orchestrator.db import TokenRow
 from orchestrator.store import Tenants
+from orchestrator.tables import TokenRow
 
 KNOWN_SECONDS: Final = 5.0
 """For how long a token that was looked up is taken to be the same: a revocation works after this time."""

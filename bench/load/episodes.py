@@ -19,7 +19,7 @@ from bench.load import script
 from bench.load.stack import VIDEO, Stack, channel, cpu_seconds
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
-from orchestrator.db import CallRow, EpisodeRow, RoundRow
+from orchestrator.tables import CallRow, EpisodeRow, RoundRow
 
 _QUESTIONS = 2
 """To a job."""

@@ -15,8 +15,8 @@ from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator import messages
 from orchestrator.api.access import Access
 from orchestrator.api.backend import Backend
-from orchestrator.db import CallRow
 from orchestrator.paging import Cursor
+from orchestrator.tables import CallRow
 
 # Each export holds one thread of the server for as long as its reader takes.
 MAX_EXPORTS = 4

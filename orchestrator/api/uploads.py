@@ -13,7 +13,7 @@ from longvideo.storage import PartUploads, StoredPart, upload_key
 from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator import messages
 from orchestrator.api.backend import Backend
-from orchestrator.db import HoldingRow
+from orchestrator.tables import HoldingRow
 
 MAX_PARTS: Final = 1000
 # What S3 allows for one part.

@@ -33,8 +33,8 @@ from orchestrator.api.access import Access
 from orchestrator.api.backend import Backend
 from orchestrator.api.turns import Turns
 from orchestrator.api.uploads import Uploads, check_size
-from orchestrator.db import HoldingRow, VideoRow
 from orchestrator.messages import HeldVideo
+from orchestrator.tables import HoldingRow, VideoRow
 
 _CHUNK_BYTES: Final = 4 * 1024 * 1024
 _CHUNKS_AHEAD: Final = 16

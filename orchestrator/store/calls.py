@@ -9,9 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from longvideo.usage import Call
-from orchestrator.db import CallRow, Engine
+from orchestrator.db import Engine
 from orchestrator.messages import clean
 from orchestrator.paging import Cursor
+from orchestrator.tables import CallRow
 
 
 class Place(NamedTuple):

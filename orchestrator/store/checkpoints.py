@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from longvideo.resources import EpisodeName
 from orchestrator import messages
-from orchestrator.db import EpisodeRow, RoundRow
 from orchestrator.store.calls import Purpose
+from orchestrator.tables import EpisodeRow, RoundRow
 from orchestrator.transcript import Round
 
 _EPISODES, _ROUNDS = (cast(sa.Table, row.__table__) for row in (EpisodeRow, RoundRow))

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from longvideo.resources import EpisodeName
 from longvideo.v1 import orchestrator_pb2 as pb
-from orchestrator.db import EventRow, JobRow
 from orchestrator.messages import timestamp
+from orchestrator.tables import EventRow, JobRow
 
 _JOBS, _EVENTS = cast(sa.Table, JobRow.__table__), cast(sa.Table, EventRow.__table__)
 _MOVE_ON = (

@@ -16,12 +16,13 @@ from longvideo.resources import EpisodeName, JobName, VideoName
 from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator import messages
 from orchestrator.coverage import Look
-from orchestrator.db import Engine, EpisodeRow, EventRow, HoldingRow, JobRow, RoundRow, VideoRow
+from orchestrator.db import Engine
 from orchestrator.messages import EpisodeWriter
 from orchestrator.paging import Cursor
 from orchestrator.store import events, limits
 from orchestrator.store.bell import Bell
 from orchestrator.store.videos import no_video
+from orchestrator.tables import EpisodeRow, EventRow, HoldingRow, JobRow, RoundRow, VideoRow
 from orchestrator.transcript import Message
 
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from longvideo.errors import ResourceExhausted
-from orchestrator.db import IS_RUNNING, CallRow, EpisodeRow, HoldingRow, JobRow, TenantRow
+from orchestrator.tables import IS_RUNNING, CallRow, EpisodeRow, HoldingRow, JobRow, TenantRow
 
 DAY_SECONDS: Final = 24 * 3600.0
 

@@ -15,9 +15,10 @@ from sqlalchemy.orm import Session
 
 from longvideo.errors import FailedPrecondition
 from longvideo.resources import VideoName
-from orchestrator.db import CallRow, Engine, EpisodeRow, EventRow, HoldingRow, JobRow, RoundRow, SubtitlesRow, VideoRow
+from orchestrator.db import Engine
 from orchestrator.store import limits
 from orchestrator.store.videos import no_video
+from orchestrator.tables import CallRow, EpisodeRow, EventRow, HoldingRow, JobRow, RoundRow, SubtitlesRow, VideoRow
 
 
 class Holding(NamedTuple):

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from orchestrator.db import IS_PENDING, IS_RUNNING, EpisodeRow, TenantRow
 from orchestrator.store import limits
+from orchestrator.tables import IS_PENDING, IS_RUNNING, EpisodeRow, TenantRow
 
 # The order of a tenant's episodes, which is that of the index `episodes_due`.
 _ORDER = (EpisodeRow.priority, EpisodeRow.create_time, EpisodeRow.job_id, EpisodeRow.number)

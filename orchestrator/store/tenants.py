@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from longvideo.errors import AlreadyExists, InvalidArgument, NotFound
-from orchestrator.db import Engine, TenantRow, TokenRow
+from orchestrator.db import Engine
+from orchestrator.tables import TenantRow, TokenRow
 
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from longvideo.resources import VideoName
-from orchestrator.db import Engine, HoldingRow, JobRow, VideoRow
+from orchestrator.db import Engine
 from orchestrator.store.videos import no_video
+from orchestrator.tables import HoldingRow, JobRow, VideoRow
 
 
 class Uploads:

@@ -12,10 +12,11 @@ from longvideo.errors import NotFound, Unavailable
 from longvideo.resources import VideoName
 from longvideo.video import VideoIndex
 from orchestrator import timeline
-from orchestrator.db import Engine, HoldingRow, SubtitlesRow, VideoRow
+from orchestrator.db import Engine
 from orchestrator.messages import HeldVideo
 from orchestrator.paging import Cursor
 from orchestrator.store import limits
+from orchestrator.tables import HoldingRow, SubtitlesRow, VideoRow
 
 
 class Videos:

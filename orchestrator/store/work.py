@@ -20,13 +20,14 @@ from longvideo.resources import EpisodeName
 from longvideo.usage import Call
 from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator import messages
-from orchestrator.db import IS_PENDING, IS_RUNNING, Engine, EpisodeRow, JobRow, VideoRow
+from orchestrator.db import Engine
 from orchestrator.messages import EpisodeWriter
 from orchestrator.store import calls as model_calls
 from orchestrator.store import checkpoints, events, limits, scheduling
 from orchestrator.store.bell import Bell
 from orchestrator.store.checkpoints import Held
 from orchestrator.store.jobs import looks, opened, rounds_of
+from orchestrator.tables import IS_PENDING, IS_RUNNING, EpisodeRow, JobRow, VideoRow
 from orchestrator.transcript import Message, Round
 
 # How long it may take until a tenant is passed over whose models' time of the day is spent.

@@ -27,7 +27,6 @@ from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
 from longvideo.video import VideoIndex
 from orchestrator import messages
-from orchestrator.db import CallRow, EpisodeRow, HoldingRow, JobRow
 from orchestrator.journal import DatabaseJournal
 from orchestrator.leases import Lease
 from orchestrator.paging import Cursor
@@ -35,6 +34,7 @@ from orchestrator.protocol import Answer, GetCaption, VideoQA
 from orchestrator.store import Database, LeaseLost
 from orchestrator.store.calls import Place, Purpose
 from orchestrator.store.work import End, Taken
+from orchestrator.tables import CallRow, EpisodeRow, HoldingRow, JobRow
 from orchestrator.tools import Captioned
 from orchestrator.transcript import Round
 

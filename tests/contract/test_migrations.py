@@ -18,9 +18,10 @@ from longvideo.errors import FailedPrecondition
 from longvideo.usage import Call
 from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator import migrations
-from orchestrator.db import Base, CallRow, Engine, JobRow, sqlite_url
+from orchestrator.db import Engine, sqlite_url
 from orchestrator.store import Database
 from orchestrator.store.calls import Place, Purpose
+from orchestrator.tables import Base, CallRow, JobRow
 
 NEWEST = migrations.revisions()[-1]
 

@@ -23,11 +23,11 @@ from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
 from longvideo.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
 from orchestrator import celery_app
-from orchestrator.db import EpisodeRow
 from orchestrator.leases import Abandoned, Keeper, Lease
 from orchestrator.store import Database, LeaseLost
 from orchestrator.store.calls import Place
 from orchestrator.store.work import Held
+from orchestrator.tables import EpisodeRow
 from tests.contract.database import VIDEO, add_video, submit, take
 from tests.contract.orchestrator_world import SCRIPT, Gate, World
 

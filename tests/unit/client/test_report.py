@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from client.report import gather, page, plots, render
+from client.report import page, plots, render
 from client.report.gather import Asked, Gathered
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
@@ -249,8 +249,3 @@ def _luminance(colour: str) -> float:
     parts = [value / 255 for value in base64.b16decode(digits.upper())]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def test_few_segments_are_read() -> None:
-    """The page's limits are those that its documentation names."""
-    assert (gather.MAX_SEGMENTS, gather.PICTURES_PER_SEGMENT, render.MAX_PAGE_BYTES) == (120, 4, 40_000_000)

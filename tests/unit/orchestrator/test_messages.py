@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from longvideo.segments import Segment
 from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator import messages, timeline
-from orchestrator.db import RoundRow, VideoRow
 from orchestrator.messages import EpisodeWriter, clean
 from orchestrator.protocol import Answer, GetCaption, VideoQA
+from orchestrator.tables import RoundRow, VideoRow
 from orchestrator.transcript import Round
 
 ids = st.integers(1, 4)

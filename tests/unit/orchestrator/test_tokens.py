@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from longvideo.auth import Caller
 from longvideo.errors import InvalidArgument, Unauthenticated
 from orchestrator import tokens
-from orchestrator.db import TokenRow, sqlite_url
+from orchestrator.db import sqlite_url
 from orchestrator.store import Database
+from orchestrator.tables import TokenRow
 
 
 class Clock:
