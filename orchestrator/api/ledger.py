@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from typing import Literal
 
 import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from longvideo import usage
 from longvideo.errors import InvalidArgument, ResourceExhausted
@@ -68,8 +70,7 @@ class LedgerMethods:
 
 def _range(request: pb.ExportUsageRequest) -> tuple[float, float]:
     """Returns from when, and until before when, calls are wanted, in seconds since the epoch."""
-    start = request.start_time.ToNanoseconds() / 1e9 if request.HasField("start_time") else 0.0
-    end = request.end_time.ToNanoseconds() / 1e9 if request.HasField("end_time") else time.time()
+    start, end = _seconds(request, "start_time", 0.0), _seconds(request, "end_time", time.time())
     if start > end:
         raise InvalidArgument(
             f"start_time is {request.start_time.ToJsonString()}, which is after the end of the range; give an earlier "
@@ -77,6 +78,21 @@ def _range(request: pb.ExportUsageRequest) -> tuple[float, float]:
             field="start_time",
         )
     return start, end
+
+
+def _seconds(request: pb.ExportUsageRequest, field: Literal["start_time", "end_time"], otherwise: float) -> float:
+    """Returns a time of the request in seconds since the epoch; what is left out is `otherwise`."""
+    if not request.HasField(field):
+        return otherwise
+    sent: Timestamp = getattr(request, field)
+    try:
+        return sent.ToNanoseconds() / 1e9
+    except ValueError:
+        raise InvalidArgument(
+            f"{field} has {sent.seconds} seconds and {sent.nanos} nanos, which is no time; give one between the years "
+            "1 and 9999, with 0 to 999,999,999 nanos",
+            field=field,
+        ) from None
 
 
 def _entry(row: CallRow) -> pb.LedgerEntry:

@@ -629,6 +629,8 @@ def test_range_of_the_ledger(quiet: World) -> None:
     assert between(13, 13) == []
     with pytest.raises(errors.InvalidArgument, match="start_time is 1970-01-01T00:00:14Z, which is after the end"):
         between(14, 13)
+    with pytest.raises(errors.InvalidArgument, match="end_time has 0 seconds and -1 nanos, which is no time"):
+        exported(quiet, end_time={"nanos": -1})
 
 
 def test_many_exports(quiet: World, monkeypatch: pytest.MonkeyPatch) -> None:
