@@ -16,7 +16,7 @@ from longvideo.v1 import orchestrator_pb2 as pb
 from tests.e2e.cluster import Cluster, Models, eventually
 from tests.media import make_video
 from tests.parts import KEYS, Moto, Postgres, Redis
-from tests.parts.s3 import REGION
+from tests.parts.s3 import RCLONE, REGION
 
 BUCKET = "longvideo"
 
@@ -72,7 +72,7 @@ class Site:
             "SECRET_ACCESS_KEY": KEYS[1],
         }
         environment = os.environ | {f"RCLONE_CONFIG_S3_{name}": value for name, value in settings.items()}
-        command = ["rclone", "--config", "", "copy", source, target]
+        command = [RCLONE, "--config", "", "copy", source, target]
         subprocess.run(command, env=environment, check=True, capture_output=True)
 
     def captions(self) -> list[str]:

@@ -20,6 +20,9 @@ from tests.parts.server import Server
 KEYS = ("testing", "testing-secret", "")
 REGION = "us-east-1"
 
+RCLONE = shutil.which("rclone", path=sysconfig.get_path("scripts")) or "rclone"
+"""The program that a package has brought; nobody need have activated its environment."""
+
 
 class S3Server(Server):
     """A server whose keys are KEYS."""
@@ -52,12 +55,11 @@ class Rclone(S3Server):
 
     def command(self) -> list[str]:
         """Returns what is run."""
-        found = shutil.which("rclone", path=sysconfig.get_path("scripts")) or "rclone"
         buckets = self.directory / "buckets"
         buckets.mkdir(exist_ok=True)
         options = {"addr": self.address, "auth-key": ",".join(KEYS[:2]), "config": "", "vfs-cache-mode": "off"}
         return [
-            found,
+            RCLONE,
             "serve",
             "s3",
             str(buckets),
