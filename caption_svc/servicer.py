@@ -62,6 +62,7 @@ class CaptionServicer(caption_pb2_grpc.CaptionServiceServicer):
             width=request.tree_width,
             sampling=_sampling(request.sampling),
             subtitles=request.subtitles,
+            pool=request.pool,
         )
         return caption_pb2.ListCaptionsResponse(captions=map(_to_proto, self._captioner.captions(wanted)))
 

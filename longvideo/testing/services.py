@@ -46,6 +46,7 @@ class ScriptedServices:
     answer: Callable[[tuple[int, ...], str], str] = lambda _, query: f"answer to {query}"
     caption_requests: list[caption_pb2.CaptionSegmentRequest] = field(default_factory=list)
     qa_requests: list[video_qa_pb2.AnswerQuestionRequest] = field(default_factory=list)
+    list_requests: list[caption_pb2.ListCaptionsRequest] = field(default_factory=list)
     made: dict[tuple[int, ...], caption_pb2.CaptionSegmentResponse] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -66,10 +67,11 @@ class ScriptedServices:
             return self.made.setdefault(path, response)
 
     def ListCaptions(  # noqa: N802
-        self, _request: caption_pb2.ListCaptionsRequest, _context: grpc.ServicerContext
+        self, request: caption_pb2.ListCaptionsRequest, _: grpc.ServicerContext
     ) -> caption_pb2.ListCaptionsResponse:
         """Lists every caption made so far."""
         with self.lock:
+            self.list_requests.append(request)
             return caption_pb2.ListCaptionsResponse(captions=[self.made[path].caption for path in sorted(self.made)])
 
     def GetFrames(  # noqa: N802

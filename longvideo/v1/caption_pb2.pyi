@@ -130,6 +130,7 @@ class ListCaptionsRequest(_message.Message):
     SAMPLING_FIELD_NUMBER: _builtins.int
     SUBTITLES_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
     video: _builtins.str
     """The video, `videos/{sha256}`. Required."""
     tree_width: _builtins.int
@@ -138,6 +139,10 @@ class ListCaptionsRequest(_message.Message):
     """How many frames and words. The server's default when unspecified."""
     subtitles: _builtins.str
     """The subtitles the captions were made with. Empty means none."""
+    pool: _builtins.str
+    """The pool whose models made them. Empty means any. Pools that serve different
+    models have different captions.
+    """
     @_builtins.property
     def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Only this segment and what lies below it. Empty means the whole tree."""
@@ -150,10 +155,11 @@ class ListCaptionsRequest(_message.Message):
         sampling: _types_pb2.Sampling.ValueType = ...,
         subtitles: _builtins.str = ...,
         path: _abc.Iterable[_builtins.int] | None = ...,
+        pool: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "sampling", b"sampling", "subtitles", b"subtitles", "tree_width", b"tree_width", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "pool", b"pool", "sampling", b"sampling", "subtitles", b"subtitles", "tree_width", b"tree_width", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

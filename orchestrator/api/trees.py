@@ -67,6 +67,7 @@ class TreeMethods:
                 sampling=plan.config.sampling,
                 subtitles=plan.config.subtitles,
                 path=request.path,
+                pool=plan.config.pool,
             ),
             timeout=rpc.timeout(rpc.deadline(context)),
         )

@@ -540,7 +540,17 @@ def test_several_models(store: ObjectStore, model: Model) -> None:
     assert not captioner.caption(replace(asked, pool="two"), deadline).cached
     assert not captioner.caption(asked, deadline).cached
     assert captioner.caption(asked, deadline).cached
+    listed = [captioner.captions(replace(asked, path=(), pool=pool)) for pool in ("one", "two")]
+    assert [[caption.model for caption in captions] for captions in listed] == [["one"], ["two"]]
     client.close()
+
+
+def test_captions_of_a_pool(service: Service) -> None:
+    """A list is of the captions of one pool's models, and a pool that there is not is refused by name."""
+    service.caption(1)
+    assert service.captions(pool="default")
+    with pytest.raises(errors.BadSettings, match="b200"):
+        service.captions(pool="b200")
 
 
 def test_a_damaged_index(service: Service, store: ObjectStore) -> None:

@@ -284,6 +284,12 @@ def test_tree_has_every_segment(world: World, video: str) -> None:
     assert [tuple(caption.segment.path) for caption in below.captions] == [(2, 1), *[(2, 1, n) for n in range(1, 5)]]
 
 
+def test_tree_of_a_pool(world: World, video: str) -> None:
+    """A tree holds the captions of the pool that was asked for: the caption service is told it."""
+    world.stub.GetTree(pb.GetTreeRequest(video=video, config=pb.TreeConfig(pool="h800")))
+    assert world.services.list_requests[-1].pool == "h800"
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
