@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +31,7 @@ class Container:
         self._folder = folder
         self._database_url = f"sqlite:///{folder}/longvideo.db"
         (self.spec,) = dict(templates("offline"))[component]["spec"]["containers"]
-        self._ports = {str(port): str(free_port()) for port in (7700, 7701, 7702, 7703, 8200)}
+        self._ports = {str(port): str(free_port()) for port in (7700, 7701, 7702, 7703, 8200, 9464)}
         self._write()
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("LONGVIDEO_")}
         self.environment |= {each["name"]: self._here(each["value"]) for each in self.spec["env"]}
@@ -38,7 +39,7 @@ class Container:
 
     def _here(self, text: str) -> str:
         moved = text.replace("/etc/longvideo", f"{self._folder}/etc").replace("/tmp/longvideo", f"{self._folder}/data")
-        return re.sub(r"\b(77\d\d|8200)\b", lambda found: self._ports.get(found[0], found[0]), moved)
+        return re.sub(r"\b(77\d\d|8200|9464)\b", lambda found: self._ports.get(found[0], found[0]), moved)
 
     def _write(self) -> None:
         (config,) = (each for each in of_kind("offline", "ConfigMap") if "settings.toml" in each["data"])
@@ -75,6 +76,11 @@ class Container:
             process.kill()
             process.wait()
 
+    def port(self, name: str) -> str | None:
+        """Returns where the container's port of this name is here."""
+        ports = {port["name"]: port["containerPort"] for port in self.spec.get("ports", [])}
+        return self._ports[str(ports[name])] if name in ports else None
+
     def migrate(self) -> None:
         """Makes the tables, as the hook does before."""
         migrate_database(Settings(database_url=self._database_url))
@@ -92,7 +98,7 @@ class Container:
 
 @pytest.mark.parametrize("component", PROCESSES)
 def test_a_container_lives(tmp_path: Path, component: str) -> None:
-    """Each process starts with the chart's command, variables and settings, and its own probe finds it alive."""
+    """Each process starts with the chart's command, variables and settings; its probe and Prometheus find it alive."""
     container = Container(tmp_path, component)
     container.migrate()
     with container.running() as process:
@@ -101,6 +107,9 @@ def test_a_container_lives(tmp_path: Path, component: str) -> None:
             said = (tmp_path / "log").read_text(errors="replace")
             assert process.poll() is None, said
             assert time.monotonic() < deadline, said
+        if port := container.port("metrics"):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as response:
+                assert f'part="{component}"' in response.read().decode()
 
 
 def test_migrations_migrate(tmp_path: Path) -> None:

@@ -132,6 +132,7 @@ _SAMPLES: dict[str, Any] = {
     "extraVolumes": [{"name": "x", "emptyDir": {}}],
     "hosts": ["x.example.org"],
     "imagePullSecrets": [{"name": "x"}],
+    "interval": "30s",
     "loadSeconds": 7200,
     "modelDefaults.pools": {"h800": {"replicas": 7}},
     "models": {"reasoner": {"servedName": "other"}},

@@ -1,4 +1,4 @@
-"""What Kubernetes itself, KServe and KEDA would say of the objects' form."""
+"""What Kubernetes itself, KServe, KEDA and the Prometheus operator would say of the objects' form."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import yaml
 
 from tests.chart.rendering import CASES, REPOSITORY, rendered
 
-KINDS = {"inferenceservices", "servingruntimes", "scaledobjects"}
-CUSTOM = ("serving.kserve.io/", "keda.sh/", "cert-manager.io/")
+KINDS = {"inferenceservices", "servingruntimes", "scaledobjects", "podmonitors", "prometheusrules"}
+DEFINED = ("serving.kserve.io/", "keda.sh/", "monitoring.coreos.com/")
+CUSTOM = (*DEFINED, "cert-manager.io/")
 
 
 @pytest.mark.parametrize("version", ["1.32", "1.34", "1.37"])
@@ -29,11 +30,11 @@ def test_objects_fit_kubernetes(case: str, version: str) -> None:
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.startswith("qwen")])
 def test_custom_resources_fit_their_definitions(case: str) -> None:
-    """Every object of KServe and KEDA fits its definition, and has no field that it does not know."""
+    """Every object of KServe, KEDA and the Prometheus operator fits its definition, and has no field unknown to it."""
     schemas = _definitions()
     checked = 0
     for each in rendered(case):
-        if each["apiVersion"].startswith(("serving.kserve.io/", "keda.sh/")):
+        if each["apiVersion"].startswith(DEFINED):
             # The definitions are huge, and not what is in question.
             jsonschema.Draft202012Validator(schemas[each["apiVersion"], each["kind"]]).validate(each)
             checked += 1
@@ -46,7 +47,7 @@ def _definitions() -> dict[tuple[str, str], Any]:
     near = sorted(REPOSITORY.parent.glob("*/crds")) + sorted(REPOSITORY.parents[1].glob("*/crds"))
     folders = [Path(named)] if named else near
     if not folders:
-        pytest.skip("no folder with the definitions of KServe and KEDA was found; set LONGVIDEO_CRDS to it")
+        pytest.skip("no folder with the definitions of custom resources was found; set LONGVIDEO_CRDS to it")
     schemas = {}
     for path in sorted(folders[0].rglob("*.yaml")):
         if path.stem.rpartition("_")[2] not in KINDS:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chart.rendering import CASES, Object, component, named, of_kind, selects, templates
+from tests.chart.rendering import CASES, Object, component, named, of_kind, selects, templates, values_of
 
 CLOSED = [case for case in CASES if case != "offline-open"]
 OURS = {("api", "caption", 7701), ("worker", "caption", 7701), ("worker", "qa", 7702)}
@@ -115,13 +115,29 @@ def test_policies_let_out_what_each_needs(case: str) -> None:
 
 
 def test_the_api_is_for_the_clients_that_are_named() -> None:
-    """Everybody reaches the API's port unless clients are named; metrics of models are for monitoring alone."""
-    (rule,) = named("offline", "NetworkPolicy", "demo-longvideo-api")["spec"]["ingress"]
+    """Everybody reaches the API's port unless clients are named."""
+    rule, _ = named("offline", "NetworkPolicy", "demo-longvideo-api")["spec"]["ingress"]
     assert rule == {"ports": [{"port": 7700, "protocol": "TCP"}]}
-    (rule,) = named("external", "NetworkPolicy", "demo-longvideo-api")["spec"]["ingress"]
+    rule, _ = named("external", "NetworkPolicy", "demo-longvideo-api")["spec"]["ingress"]
     assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}}]
-    _, metrics = named("qwen3", "NetworkPolicy", "demo-longvideo-vision-h800")["spec"]["ingress"]
-    assert metrics["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+
+
+@pytest.mark.parametrize("case", CLOSED)
+def test_metrics_are_for_monitoring_alone(case: str) -> None:
+    """Each process and model lets those in who collect metrics, at the port where its metrics are and at no other."""
+    peers = (
+        values_of(case)
+        .get("networkPolicy", {})
+        .get("monitoring", [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}])
+    )
+    for policy in of_kind(case, "NetworkPolicy"):
+        ports = [
+            port["port"] for rule in policy["spec"]["ingress"] if rule.get("from") == peers for port in rule["ports"]
+        ]
+        name = component(policy)
+        assert ports == {"migrations": [], "offline-models": [], "model": [8080]}.get(name, [9464])
+        others = [rule for rule in policy["spec"]["ingress"] if rule.get("from") != peers]
+        assert 9464 not in {port["port"] for rule in others for port in rule["ports"]}
 
 
 def test_policies_can_be_left_out() -> None:

@@ -137,7 +137,7 @@ def test_ports_line_up(case: str) -> None:
     for name, service in services.items():
         (port,) = service["spec"]["ports"]
         (container,) = pods[name]["spec"]["containers"]
-        (opened,) = container["ports"]
+        opened = container["ports"][0]
         assert opened["name"] == port["targetPort"]
         assert opened["containerPort"] == port["port"]
         if name == "offline-models":
@@ -150,6 +150,46 @@ def test_ports_line_up(case: str) -> None:
             host = f"{service['metadata']['name']}.video.svc.cluster.local"
             assert found[f"{name}_address"] == f"{host}:{port['port']}"
             assert service["spec"]["clusterIP"] == "None"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_process_tells_its_metrics_at_one_port(case: str) -> None:
+    """Each process listens for Prometheus where its container says so; the offline models have nothing to tell."""
+    assert settings_of(case)["metrics_listen"] == "0.0.0.0:9464"
+    for name, pod in templates(case):
+        (container,) = pod["spec"]["containers"]
+        ports = [port["containerPort"] for port in container.get("ports", []) if port["name"] == "metrics"]
+        assert ports == ([] if name in {"migrations", "offline-models"} else [9464]), name
+
+
+def test_prometheus_is_told_of_every_process_and_model() -> None:
+    """A PodMonitor selects the five processes; each model in each pool has one that says which it is."""
+    monitors = of_kind("qwen3-monitored", "PodMonitor")
+    assert all(each["metadata"]["labels"]["release"] == "kube-prometheus-stack" for each in monitors)
+    ours = named("qwen3-monitored", "PodMonitor", "demo-longvideo-processes")["spec"]
+    terms = {each["key"]: set(each["values"]) for each in ours["selector"]["matchExpressions"]}
+    for name, pod in templates("qwen3-monitored"):
+        labels = pod["metadata"]["labels"]
+        assert all(labels[key] in values for key, values in terms.items()) == (name != "migrations")
+    for service in of_kind("qwen3-monitored", "InferenceService"):
+        spec = named("qwen3-monitored", "PodMonitor", service["metadata"]["name"])["spec"]
+        assert spec["selector"]["matchLabels"] == {"serving.kserve.io/inferenceservice": service["metadata"]["name"]}
+        (endpoint,) = spec["podMetricsEndpoints"]
+        told = {each["targetLabel"]: each["replacement"] for each in endpoint["relabelings"]}
+        (found,) = (
+            each
+            for each in settings_of("qwen3-monitored")["endpoints"]
+            if f"//{service['metadata']['name']}-predictor." in each["url"]
+        )
+        assert told == {"model": found["model"], "pool": found["pool"], "gpus": str(found["gpus"])}
+        (runtime,) = of_kind("qwen3-monitored", "ServingRuntime")
+        assert endpoint["port"] in {port["name"] for port in runtime["spec"]["containers"][0]["ports"]}
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case != "qwen3-monitored"])
+def test_nothing_needs_the_prometheus_operator_unless_it_is_asked_for(case: str) -> None:
+    """Without monitoring.enabled there is no object that only the operator's definitions allow."""
+    assert [each for each in rendered(case) if each["apiVersion"].startswith("monitoring.coreos.com/")] == []
 
 
 @pytest.mark.parametrize("case", CASES)

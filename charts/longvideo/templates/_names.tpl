@@ -37,6 +37,14 @@ labels:
   {{- include "longvideo.labels" . | nindent 2 }}
 {{- end -}}
 
+{{/* The metadata of an object that Prometheus or Grafana looks for by label. Takes root, component and perhaps suffix. */}}
+{{- define "longvideo.monitoringMetadata" -}}
+{{ include "longvideo.metadata" . }}
+{{- with .root.Values.monitoring.labels }}
+{{ toYaml . | indent 2 }}
+{{- end }}
+{{- end -}}
+
 {{/* The image of all services. */}}
 {{- define "longvideo.image" -}}
 {{- with .Values.image -}}

@@ -66,6 +66,16 @@
     - {port: {{ .port }}, protocol: TCP}
 {{- end -}}
 
+{{/* The way in for who collects metrics. Takes root and port. */}}
+{{- define "longvideo.fromMonitoring" -}}
+{{- with .root.Values.networkPolicy.monitoring -}}
+- from:
+    {{- toYaml . | nindent 4 }}
+  ports:
+    - {port: {{ $.port }}, protocol: TCP}
+{{- end -}}
+{{- end -}}
+
 {{/* The policy of a component. Takes root, component, hook, ingress and egress: rendered rules. */}}
 {{- define "longvideo.networkPolicy" -}}
 apiVersion: networking.k8s.io/v1
@@ -84,7 +94,7 @@ spec:
       {{- include "longvideo.selector" . | nindent 6 }}
   policyTypes: ["Ingress", "Egress"]
   ingress:
-    {{- range .ingress }}
+    {{- range compact .ingress }}
     {{- . | nindent 4 }}
     {{- else }} []
     {{- end }}

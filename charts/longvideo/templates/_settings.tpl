@@ -9,6 +9,7 @@
   "api_listen" "0.0.0.0:7700"
   "caption_listen" "0.0.0.0:7701"
   "qa_listen" "0.0.0.0:7702"
+  "metrics_listen" "0.0.0.0:9464"
   "caption_address" (printf "%s:7701" (include "longvideo.host" (dict "root" . "component" "caption")))
   "qa_address" (printf "%s:7702" (include "longvideo.host" (dict "root" . "component" "qa")))
 -}}

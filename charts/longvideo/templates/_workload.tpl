@@ -31,7 +31,7 @@ capabilities:
 {{- toJson $found -}}
 {{- end -}}
 
-{{/* A pod of a component. Takes root, component, values, command, secrets, and perhaps settings, tls, apiTls, port,
+{{/* A pod of a component; those that read the settings file tell their metrics. Takes root, component, values, command, secrets, and perhaps settings, tls, apiTls, port,
 portName, env, liveness, readiness, and restartPolicy. */}}
 {{- define "longvideo.podTemplate" -}}
 {{- $root := .root -}}
@@ -116,10 +116,16 @@ spec:
         {{- with $pod.extraEnv }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
-      {{- with .port }}
+      {{- if or .port .settings }}
       ports:
+        {{- with .port }}
         - name: {{ $.portName }}
           containerPort: {{ . }}
+        {{- end }}
+        {{- if .settings }}
+        - name: metrics
+          containerPort: 9464
+        {{- end }}
       {{- end }}
       {{- with .liveness }}
       startupProbe:
