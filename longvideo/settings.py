@@ -174,6 +174,9 @@ class Settings(BaseSettings):
     prompt_pack: Path | None = None
     """A prompt pack file; without one, the pack that comes with longvideo."""
 
+    price_book: Path | None = None
+    """The price book: a TOML file that says what a GPU-hour costs in each pool. Without one no cost is known."""
+
     sampling: Literal["trained", "light"] = "trained"
     """How many frames and words a caption gets when a request does not say."""
 

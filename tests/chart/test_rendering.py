@@ -41,6 +41,10 @@ def test_the_schema_and_the_table_are_those_of_the_values() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+_PRICE = {"pool": "h800", "gpuHour": 2, "validFrom": "2026-01-01", "source": "contract"}
+_ALONE = {"role": "qa", "model": "m", "pool": "h800", "seconds": 2, "source": "measured"}
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
@@ -65,6 +69,11 @@ def test_the_schema_and_the_table_are_those_of_the_values() -> None:
         ("profile", "external", "no model has the role reason"),
         ("autoscaling", {"enabled": True, "prometheusAddress": "http://p"}, "disable it"),
         ("autoscaling.enabled", True, "autoscaling.prometheusAddress"),
+        ("settings.price_book", "/tmp/prices.toml", "price_book"),
+        ("prices.gpuHours", [{"pool": "h800", "gpuHour": 2, "validFrom": "2026-01-01"}], "source"),
+        ("prices.gpuHours", [_PRICE], "prices.currency is empty"),
+        ("prices.currency", "euro", "currency"),
+        ("prices.alone", [_ALONE], "prices.gpuHours is empty"),
     ],
 )
 def test_wrong_values_are_refused(path: str, value: Any, message: str) -> None:
@@ -119,10 +128,12 @@ def test_the_notes_say_what_to_do_first() -> None:
 _PEERS = [{"ipBlock": {"cidr": "10.9.0.0/16"}}]
 _SAMPLES: dict[str, Any] = {
     "affinity": {"podAffinity": {}},
+    "alone": [_ALONE],
     "auth": "none",
     "chatTemplate": "reasoner.jinja",
     "clients": _PEERS,
     "clusterDomain": "x.local",
+    "currency": "USD",
     "digest": "sha256:" + "2" * 64,
     "dns": _PEERS,
     "externalModels": {"x": {"url": "http://x/v1", "roles": ["qa"]}},
@@ -130,6 +141,7 @@ _SAMPLES: dict[str, Any] = {
     "extraEnv": [{"name": "X", "value": "x"}],
     "extraVolumeMounts": [{"name": "x", "mountPath": "/x"}],
     "extraVolumes": [{"name": "x", "emptyDir": {}}],
+    "gpuHours": [_PRICE],
     "hosts": ["x.example.org"],
     "imagePullSecrets": [{"name": "x"}],
     "interval": "30s",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from longvideo import settings
+from longvideo import prices, settings
 from tests.chart.rendering import (
     CASES,
     CHART,
@@ -20,6 +21,7 @@ from tests.chart.rendering import (
     selects,
     settings_of,
     templates,
+    texts,
     values_of,
 )
 
@@ -125,6 +127,30 @@ def test_given_settings_arrive() -> None:
     found = settings_of("external")
     assert (found["sampling"], found["cache_bytes"], found["import_buckets"]) == ("light", 268435456, ["archive"])
     assert found["media_seconds"] == 300.5
+
+
+def test_given_prices_arrive(tmp_path: Path) -> None:
+    """The prices of the values are the price book that the settings name, and a new price restarts who reads it."""
+    (config,) = (each for each in of_kind("qwen3", "ConfigMap") if "settings.toml" in each["data"])
+    assert settings_of("qwen3")["price_book"] == "/etc/longvideo/settings/prices.toml"
+    file = tmp_path / "prices.toml"
+    file.write_text(config["data"]["prices.toml"])
+    book = prices.load(file)
+    assert book is not None
+    june, august = (datetime(2026, month, 1, tzinfo=UTC).timestamp() for month in (6, 8))
+    assert [book.price("h800", june), book.price("h800", august), book.price("a800", june)] == [2, 2.25, 1.5]
+    assert book.alone("reason", "longvideor1", "h800") == 2.5
+    values = values_of("qwen3")
+    values["prices"]["gpuHours"][0]["gpuHour"] = 3
+    changed = texts(values)["longvideo/templates/api.yaml"]
+    (before,) = (pod for name, pod in templates("qwen3") if name == "api")
+    assert before["metadata"]["annotations"]["checksum/settings"] not in changed
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case != "qwen3"])
+def test_without_prices_there_is_no_book(case: str) -> None:
+    """A release that was given no prices knows none."""
+    assert "price_book" not in settings_of(case)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -347,7 +373,7 @@ def _files(pod: Object) -> set[str]:
     paths = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     found = set()
     for volume in pod["spec"]["volumes"]:
-        names = ["settings.toml"] if "configMap" in volume else ["tls.crt", "tls.key", "ca.crt"]
+        names = ["settings.toml", "prices.toml"] if "configMap" in volume else ["tls.crt", "tls.key", "ca.crt"]
         for source in volume.get("projected", {}).get("sources", []):
             found |= {f"{paths[volume['name']]}/{item['path']}" for item in source["secret"]["items"]}
         if "configMap" in volume or "secret" in volume:

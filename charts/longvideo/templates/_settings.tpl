@@ -18,6 +18,9 @@
 {{- $_ := set $computed $setting (printf "/etc/longvideo/tls/%s" $file) -}}
 {{- end -}}
 {{- end -}}
+{{- if .Values.prices.gpuHours -}}
+{{- $_ := set $computed "price_book" "/etc/longvideo/settings/prices.toml" -}}
+{{- end -}}
 # Made by the chart. docs/settings.md says what each line means.
 {{- range $name, $value := merge $computed .Values.settings }}
 {{ $name }} = {{ toJson $value }}
@@ -29,4 +32,27 @@
 {{ $name }} = {{ toJson $value }}
 {{- end }}
 {{- end }}
+{{- end -}}
+
+{{/* What the price book holds; empty where there are no prices. */}}
+{{- define "longvideo.prices" -}}
+{{- if .Values.prices.gpuHours -}}
+# Made by the chart. docs/costs.md says what each line means.
+currency = {{ toJson .Values.prices.currency }}
+{{- range .Values.prices.gpuHours }}
+
+[[prices]]
+pool = {{ toJson .pool }}
+gpu_hour = {{ toJson .gpuHour }}
+valid_from = {{ toJson .validFrom }}
+source = {{ toJson .source }}
+{{- end }}
+{{- range .Values.prices.alone }}
+
+[[alone]]
+{{- range $name, $value := . }}
+{{ $name }} = {{ toJson $value }}
+{{- end }}
+{{- end }}
+{{- end -}}
 {{- end -}}

@@ -38,4 +38,6 @@
 {{- if and .Values.autoscaling.enabled (not (has .Values.profile (list "qwen3" "qwen2.5"))) -}}
 {{- fail (printf "autoscaling.enabled is true, but the profile %s has no models that KServe serves: disable it" .Values.profile) -}}
 {{- end -}}
+{{- if and .Values.prices.gpuHours (not .Values.prices.currency) }}{{ fail "prices.gpuHours is set, and prices.currency is empty: say in which currency, such as EUR" }}{{ end -}}
+{{- if and .Values.prices.alone (not .Values.prices.gpuHours) }}{{ fail "prices.alone is set, and prices.gpuHours is empty: a price book needs prices" }}{{ end -}}
 {{- end -}}

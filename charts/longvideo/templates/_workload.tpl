@@ -46,7 +46,7 @@ metadata:
   annotations:
     kubectl.kubernetes.io/default-container: {{ .component }}
     {{- if .settings }}
-    checksum/settings: {{ include "longvideo.settings" $root | sha256sum }}
+    checksum/settings: {{ print (include "longvideo.settings" $root) (include "longvideo.prices" $root) | sha256sum }}
     {{- end }}
     {{- with $pod.annotations }}
     {{- toYaml . | nindent 4 }}
