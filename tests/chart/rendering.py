@@ -36,10 +36,9 @@ def texts(values: dict[str, Any]) -> dict[str, str]:
     return chart().render(values, name="demo", namespace="video")
 
 
-@functools.cache
-def rendered(case: str) -> tuple[Object, ...]:
-    """Returns the objects of a case."""
-    found = texts(values_of(case))
+def objects(values: dict[str, Any]) -> tuple[Object, ...]:
+    """Returns the objects that these values make."""
+    found = texts(values)
     return tuple(
         each
         for name, text in sorted(found.items())
@@ -47,6 +46,12 @@ def rendered(case: str) -> tuple[Object, ...]:
         for each in yaml.safe_load_all(text)
         if each
     )
+
+
+@functools.cache
+def rendered(case: str) -> tuple[Object, ...]:
+    """Returns the objects of a case."""
+    return objects(values_of(case))
 
 
 def of_kind(case: str, *kinds: str) -> list[Object]:
