@@ -60,7 +60,8 @@ def ask(
     - `longvideo ask film.mp4 "…" --reason-url http://gpu1:8000/v1 --caption-url http://gpu2:8000/v1
       --qa-url http://gpu2:8000/v1`
 
-    The JSON document has: video, job, episode, question, options, state, ending, answer, choice, error, tree_width,
+    The JSON document has: video, job, episode, question, options, truth (null: only files of questions have it),
+    state, ending, answer, choice, correct (null without a truth), error, tree_width,
     evidence (segments with start and end), coverage (shares of the video), rounds (thought, action, observation), usage
     (calls, seconds and tokens by role, model and pool) and timings. Times are in seconds.
     """

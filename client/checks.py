@@ -19,7 +19,7 @@ MIN_OPTIONS = 2
 MAX_OPTIONS = 26
 
 
-def question(text: str, options: Sequence[str] = ()) -> pb.Question:
+def question(text: str, options: Sequence[str] = (), truth: str = "") -> pb.Question:
     """Returns a question as it is sent. Raises InvalidArgument when it or its options break their limits."""
     if not text.strip():
         raise InvalidArgument("The question is empty; write what you want to know.", field="question")
@@ -29,8 +29,9 @@ def question(text: str, options: Sequence[str] = ()) -> pb.Question:
         )
     if options:
         _check_options(options)
+    _check_truth(truth, len(options))
     # What the terminal could not decode arrives as lone surrogates, which are not text.
-    return pb.Question(text=_text(text), options=map(_text, options))
+    return pb.Question(text=_text(text), options=map(_text, options), truth=_text(truth))
 
 
 def _check_options(options: Sequence[str]) -> None:
@@ -48,6 +49,20 @@ def _check_options(options: Sequence[str]) -> None:
                 f"--option {f'{letter}. …'!r}. The letters go from A on, in order.",
                 field="options",
             )
+
+
+def _check_truth(truth: str, options: int) -> None:
+    letters = string.ascii_uppercase[:options]
+    if letters and truth.strip() and truth.strip().upper() not in list(letters):
+        raise InvalidArgument(
+            f"The truth {words.one_line(truth, 60)!r} must be the letter of the right option: {letters[0]} to "
+            f"{letters[-1]}.",
+            field="truth",
+        )
+    if len(truth) > MAX_QUESTION_CHARS:
+        raise InvalidArgument(
+            f"The truth has {len(truth):,} characters; at most {MAX_QUESTION_CHARS:,} are allowed.", field="truth"
+        )
 
 
 def _text(text: str) -> str:

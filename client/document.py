@@ -1,7 +1,8 @@
 """What `--json` prints: one document, in the words of the protos, with times in seconds.
 
     {"longvideo": version, "video": {...}, "job": name, "episode": name, "question": text, "options": [...],
-     "state": "answered", "ending": "answered", "answer": text, "choice": letter or null, "error": {...} or null,
+     "truth": text or null, "state": "answered", "ending": "answered", "answer": text, "choice": letter or null,
+     "correct": true, false or null, "error": {...} or null,
      "tree_width": n, "evidence": [...], "coverage": {...}, "rounds": [...], "usage": [...], "timings": {...}}
 
 A command that fails before there is an episode prints `{"longvideo": version, "error": {...}}`.
@@ -71,10 +72,12 @@ def ended(episode: pb.Episode) -> dict[str, Any]:
         "episode": episode.name,
         "question": episode.question.text,
         "options": list(episode.question.options),
+        "truth": episode.question.truth or None,
         "state": words.episode_state(episode.state),
         "ending": words.ending(episode.ending) or None,
         "answer": episode.answer,
         "choice": episode.choice or None,
+        "correct": episode.correct if episode.HasField("correct") else None,
         "error": {"code": failure.code, "reason": failure.reason, "message": failure.message}
         if episode.HasField("error")
         else None,
@@ -167,7 +170,12 @@ def job(message: pb.Job) -> dict[str, Any]:
         "priority": words.priority(message.priority),
         "label": message.label,
         "waiting_reason": message.waiting_reason,
-        "questions": [{"question": question.text, "options": list(question.options)} for question in message.questions],
+        "questions": [
+            {"question": question.text, "options": list(question.options), "truth": question.truth or None}
+            for question in message.questions
+        ],
+        "judged_count": message.judged_count,
+        "correct_count": message.correct_count,
         "create_time": words.instant(message.create_time),
         "end_time": words.instant(message.end_time) or None,
         "episodes": [ended(episode) for episode in message.episodes],

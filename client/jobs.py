@@ -39,7 +39,7 @@ def submit(
     ] = None,
     questions: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help='JSON lines: {"question": "…", "options": ["A. …", "B. …"]}.'),
+        typer.Option(metavar="FILE", help='JSON lines: {"question": "…", "options": ["A. …", "B. …"], "truth": "B"}.'),
     ] = None,
     max_rounds: Annotated[int, typer.Option(min=1, max=100, help="How many rounds each question gets.")] = 30,
     max_seconds: Annotated[float, typer.Option(min=1, max=86400, help="How long each question may take.")] = 3600,
@@ -58,6 +58,9 @@ def submit(
     - `longvideo jobs submit talk.mp4 "Who speaks first?" --server 127.0.0.1:7700`
 
     - `longvideo jobs submit 3f9a1c --questions questions.jsonl`
+
+    Where a file says the `truth` of a question, no model is shown it. Of a multiple choice it is the letter of the
+    right option, and the job tells how many answers are right; of another question it is kept and shown.
     """
     if (question is None) == (questions is None):
         raise InvalidArgument("Give a QUESTION or --questions FILE, one of them.", field="questions")
@@ -105,13 +108,16 @@ def _question(line: str, where: str) -> pb.Question:
         or not isinstance(given.get("question"), str)
         or not isinstance(options, list)
         or not all(isinstance(option, str) for option in options)
-        or given.keys() - {"question", "options"}
+        or not isinstance(given.get("truth") or "", str)
+        or given.keys() - {"question", "options", "truth"}
     ):
         raise InvalidArgument(
-            f'{where}: it must look like {{"question": "…", "options": ["A. …", "B. …"]}}.', field="questions"
+            f'{where}: it must look like {{"question": "…", "options": ["A. …", "B. …"], "truth": "B"}}; options and '
+            "truth may be left out.",
+            field="questions",
         )
     try:
-        return checks.question(given["question"], options)
+        return checks.question(given["question"], options, given.get("truth") or "")
     except InvalidArgument as error:
         raise InvalidArgument(f"{where}: {error.message}", field="questions") from None
 
@@ -161,6 +167,9 @@ def _results(client: Client, screen: Screen, name: str) -> int:
         screen.line("Question", words.one_line(episode.question.text), "bold")
         took = words.instant(episode.end_time) - words.instant(episode.start_time or episode.create_time)
         render.result(screen, episode, client.usage(episode.name), max(0.0, took))
+    if job.judged_count:
+        screen.plain()
+        screen.line("Right", words.right(job))
     return max((exits.of_episode(episode) for episode in job.episodes), default=exits.OK)
 
 
@@ -186,6 +195,8 @@ def show(job: JobArgument, as_json: AsJson = False, *, where: Where) -> None:
         screen.line("Label", words.one_line(found.label))
     if found.waiting_reason:
         screen.line("Waiting", words.one_line(found.waiting_reason, 200), "yellow")
+    if found.judged_count:
+        screen.line("Right", words.right(found))
     for number, episode in enumerate(found.episodes, 1):
         screen.plain()
         screen.line(f"Question {number}"[:9], words.one_line(episode.question.text, render.EXCERPT_CHARS), "bold")
@@ -197,6 +208,7 @@ def show(job: JobArgument, as_json: AsJson = False, *, where: Where) -> None:
             screen.line("No answer", render.why(episode), "bold yellow")
         else:
             screen.line("State", f"{words.episode_state(episode.state)}, {words.plural(episode.round_count, 'round')}")
+        render.truth(screen, episode)
     screen.plain()
     render.usage_table(screen, usage)
 
@@ -227,12 +239,14 @@ def list_jobs(
             words.state(job.state),
             f"{len(job.questions):,}",
             job.video.removeprefix("videos/")[:12],
+            words.right(job),
             words.local_time(job.create_time),
             words.one_line(job.questions[0].text, 60) if job.questions else "",
         )
         for job in found
     ]
-    screen.table(("job", "state", "questions", "video", "submitted", "first question"), rows, right=("questions",))
+    names = ("job", "state", "questions", "video", "right", "submitted", "first question")
+    screen.table(names, rows, right=("questions",))
 
 
 @app.command()

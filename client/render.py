@@ -15,6 +15,7 @@ from longvideo.v1 import types_pb2
 EXCERPT_CHARS = 280
 
 _NO_ANSWER = {
+    pb.Episode.ENDING_BUDGET_EXHAUSTED: "nothing was left of the job's budget",
     pb.Episode.ENDING_ROUNDS_EXHAUSTED: "all rounds passed without an answer; allow more with --max-rounds",
     pb.Episode.ENDING_TIME_EXHAUSTED: "the time passed without an answer; allow more with --max-seconds",
     pb.Episode.ENDING_INVALID_OUTPUT: "the reasoner's answers could not be used, three times in a row",
@@ -145,6 +146,14 @@ def answer(episode: pb.Episode) -> str:
     return words.clean(chosen) if text.strip(" .()").upper() == episode.choice and chosen else text
 
 
+def truth(screen: Screen, episode: pb.Episode) -> None:
+    """Writes what the right answer is, where that is known, and whether it was given."""
+    if not episode.question.truth:
+        return
+    judged = {True: ": right", False: ": wrong"}.get(episode.correct, "") if episode.HasField("correct") else ""
+    screen.line("Truth", f"{words.one_line(episode.question.truth, EXCERPT_CHARS)}{judged}")
+
+
 def result(screen: Screen, episode: pb.Episode, usage: pb.Usage, wall: float) -> None:
     """Writes the answer, where it was found, and what it cost. `wall` is the whole time, in seconds."""
     screen.plain()
@@ -152,6 +161,7 @@ def result(screen: Screen, episode: pb.Episode, usage: pb.Usage, wall: float) ->
         screen.line("Answer", answer(episode), "bold green")
     else:
         screen.line("No answer", why(episode), "bold yellow")
+    truth(screen, episode)
     screen.plain()
     label = "Evidence"
     for item in episode.evidence:

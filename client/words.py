@@ -133,6 +133,11 @@ def episode_state(value: int) -> str:
     return pb.Episode.State.Name(pb.Episode.State.ValueType(value)).removeprefix("STATE_").lower()
 
 
+def right(job: pb.Job) -> str:
+    """Returns how many of a job's answers are right, `12 of 15 right`; empty where nobody knows."""
+    return f"{job.correct_count:,} of {job.judged_count:,} right" if job.judged_count else ""
+
+
 def ending(value: int) -> str:
     """Returns an ending as a word: `answered`, `rounds_exhausted`."""
     name = pb.Episode.Ending.Name(pb.Episode.Ending.ValueType(value)).removeprefix("ENDING_").lower()

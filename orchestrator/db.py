@@ -107,9 +107,10 @@ class Engine:
             yield connection
 
     def insert_once(self, table: type[Base]) -> Any:
-        """Returns an INSERT that leaves a row that is already there as it is."""
+        """Returns an INSERT that leaves a row that is already there as it is, and counts those it inserts."""
         if table not in self._inserts:
-            self._inserts[table] = self._insert(table.__table__).on_conflict_do_nothing()
+            insert = self._insert(table.__table__).on_conflict_do_nothing()
+            self._inserts[table] = insert.execution_options(preserve_rowcount=True)
         return self._inserts[table]
 
     @contextlib.contextmanager

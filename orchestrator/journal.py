@@ -96,7 +96,7 @@ class DatabaseJournal:
     def _write_calls(self, calls: Sequence[Call], number: int) -> None:
         self._database.calls.record(calls, self._held.purpose, number or None)
 
-    def _insist(self, write: Callable[[], None], calls: Sequence[Call], number: int) -> None:
+    def _insist(self, write: Callable[[], object], calls: Sequence[Call], number: int) -> None:
         """Writes something that holds calls, or at least the calls, when somebody else has the episode by now."""
         try:
             insist(self._lease, write)

@@ -37,6 +37,7 @@ ENDINGS = {
         "context_exhausted",
         "cancelled",
         "error",
+        "budget_exhausted",
     )
 }
 
@@ -103,6 +104,10 @@ def job(row: JobRow, episodes: Iterable[pb.Episode] = ()) -> pb.Job:
     message.tenant = row.tenant_id
     message.waiting_reason = row.waiting
     message.state = JOB_STATES[row.state]
+    message.spending.gpu_seconds = row.gpu_seconds
+    if row.cost is not None:
+        message.spending.cost = row.cost
+    message.judged_count, message.correct_count = row.judged_count, row.correct_count
     message.create_time.CopyFrom(timestamp(row.create_time))
     if row.end_time is not None:
         message.end_time.CopyFrom(timestamp(row.end_time))
@@ -123,13 +128,14 @@ class EpisodeWriter:
         message = pb.Episode(
             name=str(EpisodeName(row.job_id, str(row.number))),
             video=self._video,
-            question=pb.Question(text=row.question, options=row.options),
+            question=pb.Question(text=row.question, options=row.options, truth=row.truth),
             state=EPISODE_STATES[row.state],
             ending=ENDINGS[row.ending],
             answer=row.answer,
             choice=row.choice,
             round_count=row.round_count,
             tree_width=self.tree.width,
+            correct=row.correct,
             create_time=timestamp(row.create_time),
         )
         if row.error_reason:

@@ -128,8 +128,10 @@ class JobRow(Base):
 
     `priority` is 0 for interactive work and 1 for batch work, which comes after it, here and in its episodes.
     `last_position` is the position of its newest event, `open_count` and `failed_count` count its episodes that have
-    not ended, and that failed. `waiting` says why none of them goes on, while that is so. The `request_id` and a
-    `fingerprint` of what was sent with it tell a repeated submission from a new one. Costs are grouped by `label`.
+    not ended, and that failed, `judged_count` and `correct_count` those that ended and could be judged, and that were
+    right. `waiting` says why none of them goes on, while that is so. The `request_id` and a `fingerprint` of what was
+    sent with it tell a repeated submission from a new one. Costs are grouped by `label`. `gpu_seconds` and `cost` are
+    the sums over its model calls; the cost is empty once a call was made for which there was no price.
     """
 
     __tablename__ = "jobs"
@@ -149,6 +151,10 @@ class JobRow(Base):
     failed_count: Mapped[int] = mapped_column(default=0)
     waiting: Mapped[str] = mapped_column(default="")
     label: Mapped[str] = mapped_column(sa.String(63), default="")
+    judged_count: Mapped[int] = mapped_column(default=0)
+    correct_count: Mapped[int] = mapped_column(default=0)
+    gpu_seconds: Mapped[float] = mapped_column(default=0.0)
+    cost: Mapped[float | None] = mapped_column(default=0.0)
 
     __table_args__ = (
         sa.UniqueConstraint("tenant_id", "request_id", name="jobs_once"),
@@ -165,7 +171,8 @@ class EpisodeRow(Base):
     While it is `running`, `lease_owner` works on it until `lease_until`. While it is `pending`, nobody takes it up
     before `not_before`. `wait_count` and `wait_start` tell how often, and since when, it has waited for something that
     did not answer, without finishing a round in between. `opening` is the conversation with the reasoner before its
-    first reply; empty until that is complete.
+    first reply; empty until that is complete. `truth` is the right answer where it is known, which no model is told,
+    and `correct` whether the episode ended with it; empty where nobody can tell.
     """
 
     __tablename__ = "episodes"
@@ -192,6 +199,8 @@ class EpisodeRow(Base):
     not_before: Mapped[float] = mapped_column(default=0.0)
     wait_count: Mapped[int] = mapped_column(default=0)
     wait_start: Mapped[float | None]
+    truth: Mapped[str] = mapped_column(default="")
+    correct: Mapped[bool | None]
 
     __table_args__ = (
         # In the order in which a tenant's episodes are taken up.

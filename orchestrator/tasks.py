@@ -10,6 +10,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from longvideo import errors, logs, metrics
 from longvideo.errors import Cancelled, LongVideoError
@@ -20,6 +21,7 @@ from orchestrator.leases import LOOK_SECONDS, Abandoned, Keeper, Lease, insist
 from orchestrator.spec import Answered, Ending, EpisodeSpec, Services
 from orchestrator.store import Database, LeaseLost
 from orchestrator.store.work import End, Taken
+from orchestrator.tables import EpisodeRow
 from orchestrator.tools import Place
 from orchestrator.transcript import Question
 
@@ -94,7 +96,7 @@ class Runner:
         try:
             end = self._carry_out(taken, lease)
             if end is not None:
-                self._record_end(taken, lease, end)
+                self._record_end(taken, lease, replace(end, correct=_judged(taken.episode, end)))
             logger.info("%s %s", name, end.state if end is not None else "goes on later")
         except LeaseLost:
             logger.info("%s is in other hands", name)
@@ -224,6 +226,13 @@ def _ended(ending: Ending) -> End:
 
 def _failed(error: LongVideoError) -> End:
     return End("failed", "error", code=int(error.code), reason=error.reason, message=error.message)
+
+
+def _judged(episode: EpisodeRow, end: End) -> bool | None:
+    """Tells whether an end is the right answer; None where nobody knows, or nobody wanted it."""
+    if not episode.truth or not episode.options or end.state == "cancelled":
+        return None
+    return end.choice == episode.truth
 
 
 def deadline_of(taken: Taken) -> float:

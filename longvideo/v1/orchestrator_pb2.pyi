@@ -530,8 +530,16 @@ class Question(_message.Message):
 
     TEXT_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    TRUTH_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """The question, 1 to 10,000 characters. Required."""
+    truth: _builtins.str
+    """What the right answer is, where that is known, so that it can be told which
+    answers are right and what a right one costs. No model is ever shown it.
+    With options, the letter of the right one; every episode is judged by it.
+    Without, the words that are expected, at most 10,000 characters: they are
+    kept and shown, and judged by nobody. Optional.
+    """
     @_builtins.property
     def options(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The options of a multiple-choice question: none, or 2 to 26, each with its
@@ -543,10 +551,11 @@ class Question(_message.Message):
         *,
         text: _builtins.str = ...,
         options: _abc.Iterable[_builtins.str] | None = ...,
+        truth: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["options", b"options", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["options", b"options", "text", b"text", "truth", b"truth"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -581,6 +590,79 @@ class EpisodeLimits(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EpisodeLimits: _TypeAlias = EpisodeLimits  # noqa: Y015
+
+@_typing.final
+class Budget(_message.Message):
+    """What the model calls of a job may take, of all its episodes together.
+
+    What a call takes is its seconds, failed attempts included, times the GPUs
+    behind one replica of the model. An engine that serves several requests at one
+    time makes that more than the GPUs were busy for this one, never less. Models
+    that use no GPU, such as the offline ones, take 0.
+
+    Before its first caption and before every round, an episode looks at what is
+    left. When nothing is, it ends as ENDING_BUDGET_EXHAUSTED and calls no model.
+    When less is left than it takes to let every running episode of the job do one
+    more round and then answer, the reasoner is told that the next round is its
+    last. What is spent can pass the budget by the rounds that are under way.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_COST_FIELD_NUMBER: _builtins.int
+    MAX_GPU_SECONDS_FIELD_NUMBER: _builtins.int
+    max_cost: _builtins.float
+    """What the calls may cost, in the currency of the server's price book. 0 means
+    no such bound; not negative.
+    """
+    max_gpu_seconds: _builtins.float
+    """How many GPU-seconds the calls may take. 0 means no such bound; not
+    negative.
+    """
+    def __init__(
+        self,
+        *,
+        max_cost: _builtins.float = ...,
+        max_gpu_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_cost", b"max_cost", "max_gpu_seconds", b"max_gpu_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Budget: _TypeAlias = Budget  # noqa: Y015
+
+@_typing.final
+class Spending(_message.Message):
+    """What the model calls of a job have taken, counted as for a Budget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GPU_SECONDS_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    gpu_seconds: _builtins.float
+    """The GPU-seconds."""
+    cost: _builtins.float
+    """What they cost at the prices of the moments at which they were sent, in the
+    currency of the server's price book. Unset when a call was served by GPUs
+    for which there was no price.
+    """
+    def __init__(
+        self,
+        *,
+        gpu_seconds: _builtins.float = ...,
+        cost: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cost", b"_cost", "cost", b"cost"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cost", b"_cost", "cost", b"cost", "gpu_seconds", b"gpu_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cost: _TypeAlias = _typing.Literal["cost"]  # noqa: Y015
+    _WhichOneofArgType__cost: _TypeAlias = _typing.Literal["_cost", b"_cost"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost) -> _WhichOneofReturnType__cost | None: ...
+
+Global___Spending: _TypeAlias = Spending  # noqa: Y015
 
 @_typing.final
 class Job(_message.Message):
@@ -636,6 +718,10 @@ class Job(_message.Message):
     TENANT_FIELD_NUMBER: _builtins.int
     WAITING_REASON_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
+    SPENDING_FIELD_NUMBER: _builtins.int
+    JUDGED_COUNT_FIELD_NUMBER: _builtins.int
+    CORRECT_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The resource name, `jobs/{job}`. Output only."""
     video: _builtins.str
@@ -655,6 +741,12 @@ class Job(_message.Message):
     printable characters. Stands beside every model call that the job makes.
     Optional.
     """
+    judged_count: _builtins.int
+    """How many of its episodes ended and were judged: those of multiple-choice
+    questions with a truth that were not cancelled. Output only.
+    """
+    correct_count: _builtins.int
+    """How many of these gave the right answer. Output only."""
     @_builtins.property
     def questions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Question]:
         """The questions, 1 to 1,000. Required."""
@@ -681,6 +773,14 @@ class Job(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When the last episode ended. Unset before. Output only."""
 
+    @_builtins.property
+    def budget(self) -> Global___Budget:
+        """What its model calls may take. Optional."""
+
+    @_builtins.property
+    def spending(self) -> Global___Spending:
+        """What its model calls have taken. Output only."""
+
     def __init__(
         self,
         *,
@@ -697,10 +797,14 @@ class Job(_message.Message):
         tenant: _builtins.str = ...,
         waiting_reason: _builtins.str = ...,
         label: _builtins.str = ...,
+        budget: Global___Budget | None = ...,
+        spending: Global___Spending | None = ...,
+        judged_count: _builtins.int = ...,
+        correct_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "end_time", b"end_time", "limits", b"limits"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "config", b"config", "create_time", b"create_time", "end_time", b"end_time", "limits", b"limits", "spending", b"spending"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "end_time", b"end_time", "episodes", b"episodes", "label", b"label", "limits", b"limits", "name", b"name", "priority", b"priority", "questions", b"questions", "state", b"state", "tenant", b"tenant", "video", b"video", "waiting_reason", b"waiting_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "config", b"config", "correct_count", b"correct_count", "create_time", b"create_time", "end_time", b"end_time", "episodes", b"episodes", "judged_count", b"judged_count", "label", b"label", "limits", b"limits", "name", b"name", "priority", b"priority", "questions", b"questions", "spending", b"spending", "state", b"state", "tenant", b"tenant", "video", b"video", "waiting_reason", b"waiting_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1364,6 +1468,8 @@ class Episode(_message.Message):
         """Somebody cancelled the job."""
         ENDING_ERROR: Episode._Ending.ValueType  # 7
         """Something else failed; see `error`."""
+        ENDING_BUDGET_EXHAUSTED: Episode._Ending.ValueType  # 8
+        """Nothing was left of the job's budget before there was an answer."""
 
     class Ending(_Ending, metaclass=_EndingEnumTypeWrapper):
         """How an episode ended."""
@@ -1384,6 +1490,8 @@ class Episode(_message.Message):
     """Somebody cancelled the job."""
     ENDING_ERROR: Episode.Ending.ValueType  # 7
     """Something else failed; see `error`."""
+    ENDING_BUDGET_EXHAUSTED: Episode.Ending.ValueType  # 8
+    """Nothing was left of the job's budget before there was an answer."""
 
     NAME_FIELD_NUMBER: _builtins.int
     VIDEO_FIELD_NUMBER: _builtins.int
@@ -1402,6 +1510,7 @@ class Episode(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     ROUNDS_FIELD_NUMBER: _builtins.int
     TRANSCRIPT_FIELD_NUMBER: _builtins.int
+    CORRECT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The resource name, `jobs/{job}/episodes/{episode}`."""
     video: _builtins.str
@@ -1420,6 +1529,11 @@ class Episode(_message.Message):
     """How many rounds are finished."""
     tree_width: _builtins.int
     """How many children every segment of the video's tree has."""
+    correct: _builtins.bool
+    """For multiple choice with a truth: whether `choice` is it; false too when
+    there is no answer. Unset for other questions, before the end, and for an
+    episode that was cancelled.
+    """
     @_builtins.property
     def question(self) -> Global___Question:
         """The question."""
@@ -1476,12 +1590,15 @@ class Episode(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         rounds: _abc.Iterable[Global___Round] | None = ...,
         transcript: _abc.Iterable[Global___Message] | None = ...,
+        correct: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["coverage", b"coverage", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "question", b"question", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_correct", b"_correct", "correct", b"correct", "coverage", b"coverage", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "question", b"question", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "choice", b"choice", "coverage", b"coverage", "create_time", b"create_time", "end_time", b"end_time", "ending", b"ending", "error", b"error", "evidence", b"evidence", "name", b"name", "question", b"question", "round_count", b"round_count", "rounds", b"rounds", "start_time", b"start_time", "state", b"state", "transcript", b"transcript", "tree_width", b"tree_width", "video", b"video"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_correct", b"_correct", "answer", b"answer", "choice", b"choice", "correct", b"correct", "coverage", b"coverage", "create_time", b"create_time", "end_time", b"end_time", "ending", b"ending", "error", b"error", "evidence", b"evidence", "name", b"name", "question", b"question", "round_count", b"round_count", "rounds", b"rounds", "start_time", b"start_time", "state", b"state", "transcript", b"transcript", "tree_width", b"tree_width", "video", b"video"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__correct: _TypeAlias = _typing.Literal["correct"]  # noqa: Y015
+    _WhichOneofArgType__correct: _TypeAlias = _typing.Literal["_correct", b"_correct"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__correct) -> _WhichOneofReturnType__correct | None: ...
 
 Global___Episode: _TypeAlias = Episode  # noqa: Y015
 

@@ -282,7 +282,8 @@ class OrchestratorServiceServicer:
 
         Give a `request_id` to make this safe to repeat. Errors: INVALID_ARGUMENT
         (a question or option that breaks its limits, `max_rounds` out of range),
-        NOT_FOUND (video, subtitles), FAILED_PRECONDITION (the video is not ready),
+        NOT_FOUND (video, subtitles), FAILED_PRECONDITION (the video is not ready; a
+        `max_cost`, and no price for each pool that may serve the calls),
         ALREADY_EXISTS (the `request_id` was used for another job),
         RESOURCE_EXHAUSTED (the tenant's open episodes, or its model seconds of the
         last day).

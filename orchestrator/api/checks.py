@@ -137,7 +137,23 @@ def question(sent: pb.Question, field: str) -> pb.Question:
         raise InvalidArgument(
             f"{field}.text {what}; a question has 1 to {MAX_QUESTION_CHARS:,} characters", field=f"{field}.text"
         )
-    return pb.Question(text=text, options=_options(sent.options, f"{field}.options"))
+    options = _options(sent.options, f"{field}.options")
+    return pb.Question(text=text, options=options, truth=_truth(sent.truth, len(options), f"{field}.truth"))
+
+
+def _truth(sent: str, options: int, field: str) -> str:
+    """Returns the right answer: of a question with options, its letter in upper case."""
+    truth = clean(sent).strip()
+    if len(truth) > MAX_QUESTION_CHARS:
+        raise InvalidArgument(f"{field} has {len(truth):,} characters; it may have {MAX_QUESTION_CHARS:,}", field=field)
+    letters = [chr(ord("A") + number) for number in range(options)]
+    if letters and truth and truth.upper() not in letters:
+        raise InvalidArgument(
+            f"{field} is {_shown(truth)}; it must be the letter of the right option, {letters[0]} to {letters[-1]}, or "
+            "empty where it is not known",
+            field=field,
+        )
+    return truth.upper() if letters else truth
 
 
 def _options(sent: Sequence[str], field: str) -> list[str]:

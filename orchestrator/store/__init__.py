@@ -19,6 +19,7 @@ from orchestrator.store.bell import Bell
 from orchestrator.store.calls import Calls
 from orchestrator.store.jobs import Jobs
 from orchestrator.store.retention import Retention
+from orchestrator.store.spending import Price, no_price
 from orchestrator.store.tenants import Tenants
 from orchestrator.store.uploads import Uploads
 from orchestrator.store.videos import Videos
@@ -30,12 +31,15 @@ __all__ = ["Bell", "Calls", "Database", "Jobs", "LeaseLost", "Retention", "Tenan
 class Database:
     """The database, by what is in it. Threads may share it."""
 
-    def __init__(self, url: str, *, lease_seconds: float = 60.0, connections: int = 20) -> None:
+    def __init__(
+        self, url: str, *, lease_seconds: float = 60.0, connections: int = 20, price: Price = no_price
+    ) -> None:
         """Opens the database at a SQLAlchemy URL. Makes the tables of a SQLite file, or brings them up to date.
 
-        A worker that does not renew the lease of an episode for `lease_seconds` counts as dead. Raises BadSettings for
-        another URL, StorageUnavailable and StorageFull when the database cannot be used, and FailedPrecondition when a
-        newer longvideo has written it, or when the database of a server is not up to date.
+        A worker that does not renew the lease of an episode for `lease_seconds` counts as dead. `price` tells what
+        calls cost that are recorded here. Raises BadSettings for another URL, StorageUnavailable and StorageFull when
+        the database cannot be used, and FailedPrecondition when a newer longvideo has written it, or when the database
+        of a server is not up to date.
         """
         self.engine = Engine(url, connections)
         (migrations.migrate if self.engine.is_sqlite else migrations.check)(self.engine)
@@ -44,8 +48,8 @@ class Database:
         self.videos = Videos(self.engine)
         self.uploads = Uploads(self.engine)
         self.jobs = Jobs(self.engine, self.bell)
-        self.work = Work(self.engine, self.bell, lease_seconds)
-        self.calls = Calls(self.engine)
+        self.calls = Calls(self.engine, price)
+        self.work = Work(self.engine, self.bell, self.calls, lease_seconds)
         self.retention = Retention(self.engine)
 
     def ping(self) -> None:

@@ -12,6 +12,8 @@ from longvideo.usage import Call
 from orchestrator.db import Engine
 from orchestrator.messages import clean
 from orchestrator.paging import Cursor
+from orchestrator.store import events, spending
+from orchestrator.store.spending import Price, Spent
 from orchestrator.tables import CallRow
 
 
@@ -47,15 +49,31 @@ class Sum(NamedTuple):
     isolated: float
 
 
-def record(
-    engine: Engine,
-    session: Session | sa.Connection,
-    calls: Sequence[Call],
-    purpose: Purpose,
-    number: int | None = None,
-) -> None:
-    """Records calls, made in the round `number` of an episode. What is recorded already stays as it is."""
-    if calls:
+class Calls:
+    """The model calls. Raises StorageUnavailable and StorageFull everywhere."""
+
+    def __init__(self, engine: Engine, price: Price) -> None:
+        self._engine = engine
+        self._price = price
+
+    def record(self, calls: Sequence[Call], purpose: Purpose, number: int | None = None) -> Spent | None:
+        """Records calls, made in the round `number` of an episode, if that is what they were made for.
+
+        Returns what the job has spent in all, if there is one and there are calls.
+        """
+        if not calls:
+            return None
+        with self._engine.write() as session:
+            spent = self.put(session, calls, purpose, number)
+            return events.append(session, purpose.job_id, [], spent) if purpose.job_id else None
+
+    def put(
+        self, session: Session | sa.Connection, calls: Sequence[Call], purpose: Purpose, number: int | None = None
+    ) -> Spent:
+        """Records calls in the transaction of others, and returns what they took.
+
+        What is recorded already stays as it is, and takes nothing again.
+        """
         where = {
             "tenant_id": purpose.tenant,
             "video_id": purpose.video_id,
@@ -64,21 +82,14 @@ def record(
             "episode": purpose.episode,
             "round": number,
         }
-        rows = [{**vars(call), **where, "model": clean(call.model), "detail": clean(call.detail)} for call in calls]
-        session.execute(engine.insert_once(CallRow), rows if len(rows) > 1 else rows[0])
-
-
-class Calls:
-    """The model calls. Raises StorageUnavailable and StorageFull everywhere."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def record(self, calls: Sequence[Call], purpose: Purpose, number: int | None = None) -> None:
-        """Records calls, made in the round `number` of an episode, if that is what they were made for."""
-        if calls:
-            with self._engine.write() as session:
-                record(self._engine, session, calls, purpose, number)
+        insert, new = self._engine.insert_once(CallRow), []
+        for call in calls:
+            row = {**vars(call), **where, "model": clean(call.model), "detail": clean(call.detail)}
+            done = session.execute(insert, row)
+            assert isinstance(done, sa.CursorResult)
+            if done.rowcount:
+                new.append(call)
+        return spending.spent(new, self._price)
 
     def page(self, place: Place, after: Cursor | None, limit: int) -> list[CallRow]:
         """Returns at most `limit` calls of a job or an episode, oldest first, from the one after a cursor."""

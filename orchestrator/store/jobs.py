@@ -93,6 +93,7 @@ class Jobs:
                 "state": "pending",
                 "question": question.text,
                 "options": list(question.options),
+                "truth": question.truth,
                 "create_time": now,
             }
             for number, question in enumerate(spec.questions, start=1)

@@ -22,11 +22,12 @@ from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator import messages
 from orchestrator.db import Engine
 from orchestrator.messages import EpisodeWriter
-from orchestrator.store import calls as model_calls
 from orchestrator.store import checkpoints, events, limits, scheduling
 from orchestrator.store.bell import Bell
+from orchestrator.store.calls import Calls
 from orchestrator.store.checkpoints import Held
 from orchestrator.store.jobs import looks, opened, rounds_of
+from orchestrator.store.spending import Spent
 from orchestrator.tables import IS_PENDING, IS_RUNNING, EpisodeRow, JobRow, VideoRow
 from orchestrator.transcript import Message, Round
 
@@ -64,7 +65,10 @@ class Taken:
 
 @dataclass(frozen=True)
 class End:
-    """How an episode ended: its resting state and ending, and what there is to say about it."""
+    """How an episode ended: its resting state and ending, and what there is to say about it.
+
+    `correct` tells whether it gave the right answer; None where nobody knows.
+    """
 
     state: str
     ending: str
@@ -73,6 +77,7 @@ class End:
     code: int = 0
     reason: str = ""
     message: str = ""
+    correct: bool | None = None
 
 
 class Work:
@@ -81,9 +86,10 @@ class Work:
     A lease lasts `lease_seconds`; a worker that is alive renews it several times in that time.
     """
 
-    def __init__(self, engine: Engine, bell: Bell, lease_seconds: float) -> None:
+    def __init__(self, engine: Engine, bell: Bell, calls: Calls, lease_seconds: float) -> None:
         self._engine = engine
         self._bell = bell
+        self._calls = calls
         self.lease_seconds = lease_seconds
         self._spent: tuple[float, Collection[str]] = (0.0, ())
 
@@ -291,10 +297,10 @@ class Work:
 
     def checkpoint(
         self, held: Held, event: pb.JobEvent, calls: Sequence[Call], *, step: Round | None = None, number: int = 0
-    ) -> None:
+    ) -> Spent:
         """Records an event with the calls that led to it, in round `number`, and how a round stands by now.
 
-        Raises LeaseLost, and then has changed nothing.
+        Returns what the job has spent in all. Raises LeaseLost, and then has changed nothing.
         """
         finished = step.number if step is not None and step.finished else None
         with self._engine.change() as connection:
@@ -303,9 +309,10 @@ class Work:
                 raise _lost(held)
             if step is not None:
                 checkpoints.put_round(connection, held, step)
-            model_calls.record(self._engine, connection, calls, held.purpose, number or None)
-            events.append(connection, held.job_id, [event])
+            spent = self._calls.put(connection, calls, held.purpose, number or None)
+            total = events.append(connection, held.job_id, [event], spent)
         self._bell.ring(held.job_id)
+        return total
 
     def end(self, held: Held, writer: EpisodeWriter, end: End) -> int:
         """Ends an episode, and its job when it was the last. Returns the number of its rounds. Raises LeaseLost."""
@@ -318,6 +325,7 @@ class Work:
                 ending=end.ending,
                 answer=messages.clean(end.answer),
                 choice=end.choice,
+                correct=end.correct,
                 error_code=end.code,
                 error_reason=end.reason,
                 error_message=messages.clean(end.message),
@@ -335,6 +343,8 @@ class Work:
                 [event],
                 open_count=JobRow.open_count - 1,
                 failed_count=failed,
+                judged_count=JobRow.judged_count + int(end.correct is not None),
+                correct_count=JobRow.correct_count + int(end.correct is True),
                 state=sa.case(
                     (sa.or_(JobRow.state == "cancelled", sa.not_(is_last)), JobRow.state),
                     (failed > 0, "failed"),

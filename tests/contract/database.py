@@ -995,6 +995,32 @@ class DatabaseSuite:
         told = ["INSERT INTO model_calls", "UPDATE jobs", "INSERT INTO events", "COMMIT"]
         assert sent == ["UPDATE episodes", "INSERT INTO rounds", *told, "UPDATE episodes", "UPDATE rounds", *told]
 
+    def test_right_answers_are_counted(self, database: Database) -> None:
+        """A job counts its episodes that could be judged, and those that were right; each says so itself."""
+        job = submit(database, 4)
+        for number, correct in enumerate((True, False, None, True), start=1):
+            taken = take(database, job, number)
+            database.work.end(taken.held, taken.writer, replace(ANSWERED, correct=correct))
+        message = database.jobs.view(job).message()
+        assert (message.judged_count, message.correct_count) == (3, 2)
+        assert [each.correct for each in message.episodes if each.HasField("correct")] == [True, False, True]
+
+    def test_what_a_job_has_spent(self, database: Database) -> None:
+        """A job sums the seconds of its calls times their GPUs, each call once, whichever way it was recorded."""
+        job = submit(database)
+        taken = take(database, job)
+        book, again = journal(database, taken), call(seconds=5.0, gpus=2)
+        book.opened(captioned(1), 1, 4)
+        book.corrected(1, "what?", [again, call(seconds=1.0, gpus=0)])
+        book.corrected(1, "what?", [again])
+        book.decided(decided(1), [again, call(seconds=0.5, gpus=4)])
+        with database.engine.read() as session:
+            total = session.scalar(sa.select(sa.func.sum(CallRow.seconds * CallRow.gpus)))
+        spending = database.jobs.view(job).message().spending
+        assert spending.gpu_seconds == pytest.approx(total)
+        assert not spending.HasField("cost"), "nobody knows a price"
+        assert total == 2.0 + 10.0 + 2.0
+
     def test_new_episode_reads_nothing(self, database: Database) -> None:
         """Of an episode that nobody had before, its journal asks the database nothing; of another it does."""
         job = submit(database)

@@ -21,7 +21,7 @@ from orchestrator import migrations
 from orchestrator.db import Engine, sqlite_url
 from orchestrator.store import Database
 from orchestrator.store.calls import Place, Purpose
-from orchestrator.tables import Base, CallRow, JobRow
+from orchestrator.tables import Base, CallRow, EpisodeRow, JobRow
 
 NEWEST = migrations.revisions()[-1]
 
@@ -178,6 +178,39 @@ def test_what_calls_were_for(url: str, engine: Engine) -> None:
         assert sorted(rows) == [("c1", "v", "", None), ("c2", None, "", None), ("c3", "w", "", 0.25)]
         assert session.scalar(sa.select(JobRow.label)) == ""
     database.close()
+
+
+def test_what_jobs_had_spent(url: str, engine: Engine) -> None:
+    """Jobs from before they said what they had spent say it of their calls; what that cost, nobody knows."""
+    migrations.migrate(engine, "0003")
+    blob = "X''" if engine.is_sqlite else "''"
+    write(
+        engine,
+        "INSERT INTO videos (id, state, size_bytes, create_time, source_version, duration, frame_count, frame_rate,"
+        " width_px, height_px, container, codec, warnings, timeline)"
+        f" VALUES ('v', 'ready', 9, 5.0, '', 1, 1, 1, 1, 1, '', '', '[]', {blob})",
+        *(
+            "INSERT INTO jobs (id, tenant_id, video_id, state, priority, spec, tree_width, create_time, request_id,"
+            " waiting, fingerprint, last_position, open_count, failed_count, label)"
+            f" VALUES ('{job}', 'default', 'v', 'succeeded', 0, {blob}, 4, 7.0, NULL, '', 'f', 0, 0, 0, '')"
+            for job in ("j1", "j2")
+        ),
+        "INSERT INTO episodes (job_id, number, tenant_id, priority, state, question, options, ending, error_code,"
+        " error_reason, error_message, opening, answer, choice, round_count, create_time, lease_until, not_before,"
+        " wait_count)"
+        " VALUES ('j1', 1, 'default', 0, 'answered', '?', '[]', '', 0, '', '', '[]', '', '', 2, 7, 0, 0, 0)",
+        *(
+            "INSERT INTO model_calls (id, tenant_id, job_id, label, role, model, endpoint, pool, gpus, start_time,"
+            " seconds, outcome, prompt_tokens, cached_tokens, completion_tokens, images, attempt, detail)"
+            f" VALUES ('{call}', 'default', 'j1', '', 'qa', 'm', 'u', 'h', {gpus}, 7, 1.5, 'ok', 1, 1, 1, 0, 1, '')"
+            for call, gpus in (("c1", 1), ("c2", 2))
+        ),
+    )
+    migrations.migrate(engine)
+    with engine.read() as session:
+        rows = session.execute(sa.select(JobRow.id, JobRow.gpu_seconds, JobRow.cost, JobRow.judged_count))
+        assert sorted(rows) == [("j1", 4.5, None, 0), ("j2", 0.0, 0.0, 0)]
+        assert session.execute(sa.select(EpisodeRow.truth, EpisodeRow.correct)).one() == ("", None)
 
 
 def test_newer_database_is_refused(url: str, engine: Engine) -> None:

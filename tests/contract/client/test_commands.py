@@ -112,6 +112,31 @@ def test_a_job_is_submitted_watched_shown_listed_and_cancelled(run: Run, talk: P
     assert run("jobs", "cancel", "j1").out == "jobs/j1 cancelled\n"
 
 
+def test_right_answers_are_told(run: Run, talk: Path, tmp_path: Path, orchestrator: FakeOrchestrator) -> None:
+    """The truth in a file of questions is sent and shown, and how many answers are right once that is known."""
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text(
+        '{"question": "Who?", "options": ["A. me", "B. you"], "truth": "b"}\n'
+        '{"question": "Why?", "truth": "because"}\n',
+        encoding="utf-8",
+    )
+    run("jobs", "submit", talk, "--questions", questions)
+    job = orchestrator.jobs["jobs/j1"]
+    assert [question.truth for question in job.questions] == ["b", "because"]
+    assert "right" not in run("jobs", "show", "j1").out
+    job.judged_count, job.correct_count, job.episodes[0].correct = 15, 12, False
+    shown = run("jobs", "show", "j1").out
+    assert "Right     12 of 15 right" in shown
+    assert "Truth     b: wrong" in shown
+    assert "Truth     because\n" in shown
+    assert "12 of 15 right" in run("jobs", "watch", "j1").out
+    assert "12 of 15 right" in run("jobs", "list").out
+    (listed,) = json.loads(run("jobs", "list", "--json").out)["jobs"]
+    assert (listed["judged_count"], listed["correct_count"]) == (15, 12)
+    assert [question["truth"] for question in listed["questions"]] == ["b", "because"]
+    assert [(each["truth"], each["correct"]) for each in listed["episodes"]] == [("b", False), ("because", None)]
+
+
 def test_a_watch_starts_where_it_is_told(run: Run, talk: Path, orchestrator: FakeOrchestrator) -> None:
     """--position leaves out what was seen already."""
     run("jobs", "submit", talk, "Which boat?")
@@ -136,6 +161,8 @@ def test_a_job_that_nobody_knows_is_refused(run: Run) -> None:
         ('{"question": "a?", "options": ["x", "y"]}', "must start with its letter"),
         ('{"question": " "}', "question is empty"),
         ("[" * 100_000, "line 1: not JSON"),
+        ('{"question": "a?", "options": ["A. x", "B. y"], "truth": "C"}', "must be the letter of the right option"),
+        ('{"question": "a?", "truth": 3}', "line 1: it must look like"),
     ],
 )
 def test_a_bad_file_of_questions_is_refused(run: Run, talk: Path, tmp_path: Path, content: str, message: str) -> None:
