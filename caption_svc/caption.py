@@ -177,6 +177,8 @@ class Captioner:
         try:
             found = self._caption(clip, request, Wanted(deadline, cancelled))
             result = "cached" if found.cached else "made"
+            if found.cached:
+                metrics.count_kept(found.caption.calls)
             return found
         finally:
             metrics.CAPTIONS.labels(clip.segment.level_name, result).inc()

@@ -73,6 +73,8 @@ class ModelServer:
         self._avoid_until = 0.0
         self._healthy = metrics.MODEL_ENDPOINT_HEALTHY.labels(role, endpoint.pool, endpoint.url)
         self._healthy.set(1)
+        if endpoint.model:
+            metrics.expect_calls(role, endpoint.model, endpoint.pool)
 
     @property
     def url(self) -> str:

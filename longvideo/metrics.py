@@ -10,25 +10,34 @@ bounded to MAX_NAMES different names.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, TypeVar
+from typing import Final, Literal, TypeVar
 
 import prometheus_client as prometheus
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.registry import CollectorRegistry
 
-from longvideo.errors import BadMedia
-from longvideo.usage import Call, Role
+from longvideo.backlogs import Backlogs
+from longvideo.errors import BadMedia, LongVideoError, StorageFull, StorageUnavailable
+from longvideo.segments import LEVEL_NAMES
+from longvideo.usage import OUTCOMES, Call, Role
+from longvideo.v1 import orchestrator_pb2 as pb
 
 Part = Literal["api", "worker", "beat", "caption", "qa"]
 PARTS: Final[tuple[Part, ...]] = ("api", "worker", "beat", "caption", "qa")
 
 MAX_NAMES: Final = 50
 """How many different names of models are told apart; further ones are `other`."""
+
+ENDINGS: Final = tuple(name.removeprefix("ENDING_").lower() for name in pb.Episode.Ending.keys()[1:])
+PRIORITIES: Final = ("interactive", "batch")
+"""By their rank."""
+ACTIONS: Final = ("medium", "low", "video_qa", "repeated", "answer")
+TOKEN_KINDS: Final = ("prompt", "cached", "completion")
+SHARES: Final = ("opened", "low", "inspected")
 
 REGISTRY: Final = CollectorRegistry()
 """What all metrics of this process are in."""
@@ -37,6 +46,8 @@ REGISTRY: Final = CollectorRegistry()
 _CALL_SECONDS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300)
 _RPC_SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300)
 _EPISODE_SECONDS = (5, 10, 20, 40, 60, 90, 120, 180, 300, 600, 1200, 3600)
+_WAIT_SECONDS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
+_RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1)
 _ROUNDS = (1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 50, 100)
 _TASK_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
 
@@ -140,6 +151,28 @@ EPISODE_SECONDS = _histogram(
     _EPISODE_SECONDS,
     "worker",
 )
+EPISODE_WAIT_SECONDS = _histogram(
+    "longvideo_episode_wait_seconds",
+    "How long episodes waited from when they were accepted until they were first taken up, by their priority.",
+    ("priority",),
+    _WAIT_SECONDS,
+    "worker",
+)
+EPISODE_ACTIONS = _counter(
+    "longvideo_episode_actions",
+    "What the reasoner did in its rounds: it read a caption (`medium`, `low`), asked about a clip (`video_qa`), did "
+    "again what it had done before (`repeated`), or answered (`answer`).",
+    ("action",),
+    "worker",
+)
+EPISODE_COVERAGE = _histogram(
+    "longvideo_episode_coverage_ratio",
+    "The share of the video that episodes had looked at by their end: `opened` at all, at the `low` level, or "
+    "`inspected` by the qa model.",
+    ("share",),
+    _RATIOS,
+    "worker",
+)
 EPISODE_ROUNDS = _histogram(
     "longvideo_episode_rounds",
     "How many rounds episodes had at their end, by their ending.",
@@ -152,6 +185,22 @@ CAPTIONS = _counter(
     "Captions asked for, by the level of the segment and whether they were `cached`, `made` or neither (`failed`).",
     ("level", "result"),
     "caption",
+)
+CAPTION_SAVED_GPU_SECONDS = _counter(
+    "longvideo_caption_saved_gpu_seconds",
+    "What it had taken to make the captions that were there already when somebody asked: seconds times GPUs.",
+    ("model", "pool"),
+    "caption",
+)
+STORAGE_FAILURES = _counter(
+    "longvideo_storage_failures",
+    "Uses of the `database` and of the storage of videos and captions (`objects`) that failed after all attempts, for "
+    "it was `unavailable` or `full`.",
+    ("storage", "reason"),
+    "api",
+    "worker",
+    "caption",
+    "qa",
 )
 FRAMES = _counter(
     "longvideo_frames",
@@ -212,76 +261,31 @@ BEAT_MESSAGES = _counter(
 )
 
 
-class Backlog(NamedTuple):
-    """The episodes of one priority that are not at their end, and how many seconds the oldest one waits."""
-
-    priority: str
-    waiting: int
-    running: int
-    oldest_seconds: float
-
-
-class _Backlogs(Collector):
-    """Asks the database how much there is to do when somebody wants to know, at most every few seconds.
-
-    Whoever scrapes waits for the database only for a moment, and what is known is told only while it is new.
-    """
-
-    _EVERY, _NEW, _WAIT = 5.0, 60.0, 2.0
-
-    def __init__(self) -> None:
-        self.source: Callable[[], Sequence[Backlog]] | None = None
-        self._known: tuple[float, Sequence[Backlog]] = (float("-inf"), ())
-        self._asking = threading.Lock()
-
-    def collect(self) -> Iterator[Metric]:
-        """Yields the gauges."""
-        families = [
-            GaugeMetricFamily(name, DECLARED[name].meaning, labels=DECLARED[name].labels) for name in _BACKLOG_NAMES
-        ]
-        known = self._recent()
-        for backlog in known:
-            for family, value in zip(families, backlog[1:], strict=True):
-                family.add_metric([backlog.priority], value)
-        yield from families
-
-    def _recent(self) -> Sequence[Backlog]:
-        source, (when, _) = self.source, self._known
-        if source is not None and time.monotonic() > when + self._EVERY:
-            asking = threading.Thread(target=self._ask, args=(source,), name="backlog", daemon=True)
-            asking.start()
-            asking.join(self._WAIT)
-        when, known = self._known
-        return known if time.monotonic() < when + self._NEW else ()
-
-    def _ask(self, source: Callable[[], Sequence[Backlog]]) -> None:
-        if self._asking.acquire(blocking=False):
-            try:
-                # Whatever is wrong with the database is told elsewhere.
-                with contextlib.suppress(Exception):
-                    self._known = (time.monotonic(), source())
-            finally:
-                self._asking.release()
-
-
-_BACKLOG_NAMES: Final = (
-    "longvideo_episodes_waiting",
-    "longvideo_episodes_running",
-    "longvideo_oldest_waiting_episode_seconds",
-)
 _SAME = "Every process of the API tells the same, out of the database: take the `max` over them, never the sum."
-for _name, _meaning in zip(
-    _BACKLOG_NAMES,
-    (
-        f"Episodes that nobody works on now, those that wait for models among them. {_SAME}",
-        f"Episodes that a worker has. {_SAME}",
-        f"How long ago the oldest of the waiting episodes was accepted; 0 when none waits. {_SAME}",
-    ),
-    strict=True,
-):
-    _declare(_name, "gauge", ("priority",), ("api",), _meaning)
-BACKLOGS: Final = _Backlogs()
+BACKLOG = {
+    "longvideo_episodes_waiting": "Episodes that nobody works on now, those that wait for models among them.",
+    "longvideo_episodes_running": "Episodes that a worker has.",
+    "longvideo_oldest_waiting_episode_seconds": "How long ago the oldest of the waiting episodes was accepted; 0 when "
+    "none waits.",
+}
+for _name, _meaning in BACKLOG.items():
+    _declare(_name, "gauge", ("priority",), ("api",), f"{_meaning} {_SAME}")
+BACKLOGS: Final = Backlogs(BACKLOG)
 REGISTRY.register(BACKLOGS)
+
+# A counter that is not there yet hides its first count from `rate`.
+for _metric, _values in (
+    (EPISODES, (ENDINGS,)),
+    (EPISODE_SECONDS, (ENDINGS,)),
+    (EPISODE_ROUNDS, (ENDINGS,)),
+    (EPISODE_WAIT_SECONDS, (PRIORITIES,)),
+    (EPISODE_ACTIONS, (ACTIONS,)),
+    (EPISODE_COVERAGE, (SHARES,)),
+    (CAPTIONS, (LEVEL_NAMES, ("cached", "made", "failed"))),
+    (STORAGE_FAILURES, (("database", "objects"), ("full", "unavailable"))),
+):
+    for _labels in itertools.product(*_values):
+        _metric.labels(*_labels)
 
 
 class _Names:
@@ -303,6 +307,17 @@ class _Names:
 _model_name = _Names(MAX_NAMES)
 
 
+def expect_calls(role: Role, model: str, pool: str) -> None:
+    """Begins to count the calls of a model that will be asked: `rate` does not see what a new counter begins with."""
+    labels = (role, _model_name(model), pool)
+    MODEL_CALL_SECONDS.labels(*labels)
+    MODEL_IMAGES.labels(*labels)
+    for outcome in OUTCOMES:
+        MODEL_CALLS.labels(*labels, outcome)
+    for kind in TOKEN_KINDS:
+        MODEL_TOKENS.labels(*labels, kind)
+
+
 def count_calls(calls: Iterable[Call]) -> None:
     """Counts model calls, once, when it is known how they ended: whoever made them does it."""
     for call in calls:
@@ -310,12 +325,34 @@ def count_calls(calls: Iterable[Call]) -> None:
         MODEL_CALLS.labels(*labels, call.outcome).inc()
         MODEL_CALL_SECONDS.labels(*labels).observe(call.seconds)
         MODEL_IMAGES.labels(*labels).inc(call.images)
-        for kind, count in (
-            ("prompt", call.prompt_tokens),
-            ("cached", call.cached_tokens),
-            ("completion", call.completion_tokens),
+        for kind, count in zip(
+            TOKEN_KINDS, (call.prompt_tokens, call.cached_tokens, call.completion_tokens), strict=True
         ):
             MODEL_TOKENS.labels(*labels, kind).inc(count)
+
+
+def count_end(ending: str, seconds: float, episode: pb.Episode | None) -> None:
+    """Counts an episode that has just ended, and what it was at its end, if that is known."""
+    EPISODES.labels(ending).inc()
+    EPISODE_SECONDS.labels(ending).observe(seconds)
+    if episode is None:
+        return
+    EPISODE_ROUNDS.labels(ending).observe(episode.round_count)
+    for share in SHARES:
+        EPISODE_COVERAGE.labels(share).observe(getattr(episode.coverage, f"{share}_fraction"))
+
+
+def count_kept(calls: Iterable[Call]) -> None:
+    """Counts a caption that was there already, and the calls that once made it, as saved."""
+    for call in calls:
+        saved = CAPTION_SAVED_GPU_SECONDS.labels(_model_name(call.model), call.pool)
+        saved.inc(call.seconds * call.gpus)
+
+
+def storage_failed(storage: Literal["database", "objects"], error: LongVideoError) -> None:
+    """Counts a use of a storage that failed, unless it was only that something is not there."""
+    if isinstance(error, StorageFull | StorageUnavailable):
+        STORAGE_FAILURES.labels(storage, "full" if isinstance(error, StorageFull) else "unavailable").inc()
 
 
 @contextlib.contextmanager

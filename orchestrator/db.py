@@ -14,6 +14,7 @@ from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from longvideo import metrics
 from longvideo.errors import BadSettings, LongVideoError, StorageFull, StorageUnavailable
 from orchestrator.tables import Base
 
@@ -148,6 +149,7 @@ class Engine:
             explained = _storage_error(error, self.place)
             if explained is None:
                 raise
+            metrics.storage_failed("database", explained)
             raise explained from error
 
 

@@ -163,6 +163,7 @@ class Episode:
                 if not step.finished:
                     step.end_time = time.time()
                     self.journal.finished(step, ())
+                    metrics.EPISODE_ACTIONS.labels("answer").inc()
                 raise Answered(text, protocol.choice(text, self.spec.question.options))
             case GetCaption(segment) | VideoQA(segment) if earlier is not None:
                 step.repeated = True
@@ -183,6 +184,7 @@ class Episode:
         step.end_time = time.time()
         step.notice = self.notice(step)
         self.journal.finished(step, calls)
+        metrics.EPISODE_ACTIONS.labels(_done(step)).inc()
 
     def notice(self, step: Round) -> str:
         """Returns what else to tell after a round: that the next one is the last, or must be."""
@@ -193,6 +195,13 @@ class Episode:
         if late or not self.reasoner.has_room(transcript.messages(self.first, self.rounds)):
             return self.pack.render("conclude")
         return ""
+
+
+def _done(step: Round) -> str:
+    """Returns the name under which a finished round that gave no answer is counted."""
+    if step.repeated:
+        return "repeated"
+    return step.action.segment.level_name if isinstance(step.action, GetCaption) else "video_qa"
 
 
 def _invalid(calls: Sequence[Call]) -> tuple[Call, ...]:

@@ -77,6 +77,9 @@ class Runner:
                 if taken is None:
                     return
                 self._keeper.add(lease)
+                if taken.is_new:
+                    waited = taken.taken_time - taken.episode.create_time
+                    metrics.EPISODE_WAIT_SECONDS.labels(metrics.PRIORITIES[taken.episode.priority]).observe(waited)
                 if alone:
                     nudge(1)
                     alone = False
@@ -104,11 +107,8 @@ class Runner:
             logger.warning("cannot record what became of %s: %s", name, error)
 
     def _record_end(self, taken: Taken, lease: Lease, end: End) -> None:
-        rounds = insist(lease, lambda: self.database.work.end(taken.held, taken.writer, end))
-        metrics.EPISODES.labels(end.ending).inc()
-        metrics.EPISODE_SECONDS.labels(end.ending).observe(max(0.0, time.time() - (taken.episode.start_time or 0.0)))
-        if rounds is not None:
-            metrics.EPISODE_ROUNDS.labels(end.ending).observe(rounds)
+        ended = insist(lease, lambda: self.database.work.end(taken.held, taken.writer, end))
+        metrics.count_end(end.ending, max(0.0, time.time() - (taken.episode.start_time or 0.0)), ended)
 
     def _reclaim_now_and_then(self) -> None:
         """Takes expired leases away from time to time: while every worker is busy, no sweep gets its turn."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from longvideo import metrics
 from longvideo.errors import (
     DeadlineExceeded,
     InvalidArgument,
@@ -56,7 +57,9 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise storage_error(error, path) from error
+        told = storage_error(error, path)
+        metrics.storage_failed("objects", told)
+        raise told from error
 
 
 class Move(Protocol):

@@ -15,6 +15,7 @@ from minio.error import InvalidResponseError, MinioException, S3Error, ServerErr
 from urllib3.exceptions import HTTPError
 from urllib3.util.retry import Retry
 
+from longvideo import metrics
 from longvideo.errors import LongVideoError, NotFound, StorageFull, StorageUnavailable
 
 ATTEMPTS: Final = 5
@@ -112,7 +113,9 @@ def explained(where: str, key: str) -> Iterator[None]:
     try:
         yield
     except (MinioException, HTTPError, Transient) as error:
-        raise _told(error, where, key) from error
+        told = _told(error, where, key)
+        metrics.storage_failed("objects", told)
+        raise told from error
 
 
 def _told(error: Exception, where: str, key: str) -> LongVideoError:

@@ -14,8 +14,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, undefer
 
+from longvideo import metrics
+from longvideo.backlogs import Backlog
 from longvideo.errors import Cancelled
-from longvideo.metrics import Backlog
 from longvideo.resources import EpisodeName
 from longvideo.usage import Call
 from longvideo.v1 import orchestrator_pb2 as pb
@@ -176,7 +177,7 @@ class Work:
             rows = session.execute(sa.union_all(count(IS_PENDING), count(IS_RUNNING))).all()
         now, found = time.time(), {(row[0], row[1]): (row[2], row[3]) for row in rows}
         backlogs = []
-        for priority, name in enumerate(("interactive", "batch")):
+        for priority, name in enumerate(metrics.PRIORITIES):
             waiting, since = found.get((priority, "pending"), (0, now))
             running, _ = found.get((priority, "running"), (0, now))
             backlogs.append(Backlog(name, waiting, running, max(0.0, now - since)))
@@ -314,8 +315,8 @@ class Work:
         self._bell.ring(held.job_id)
         return total
 
-    def end(self, held: Held, writer: EpisodeWriter, end: End) -> int:
-        """Ends an episode, and its job when it was the last. Returns the number of its rounds. Raises LeaseLost."""
+    def end(self, held: Held, writer: EpisodeWriter, end: End) -> pb.Episode:
+        """Ends an episode, and its job when it was the last. Returns it as it is then. Raises LeaseLost."""
         now = time.time()
         with self._engine.write() as session:
             row = self._fenced(
@@ -354,7 +355,7 @@ class Work:
                 waiting="",
             )
         self._bell.ring(held.job_id)
-        return row.round_count
+        return event.episode_ended
 
     def _fenced(self, session: Session, held: Held, *, quiet: bool = False, **changes: Any) -> EpisodeRow | None:
         """Changes an episode's row if the lease is still held. Raises LeaseLost if not, unless `quiet`."""

@@ -129,7 +129,7 @@ class Cluster:
         identity = Authority().issue(directory / "certificates")
         self.tls = tls.channel_credentials(identity)
         secure = {f"LONGVIDEO_{name.upper()}": value for name, value in settings_of(identity).items()}
-        endpoint = {"url": models.server.url, "model": "scripted", "roles": ["reason", "caption", "qa"]}
+        endpoint = {"url": models.server.url, "model": "scripted", "gpus": 2, "roles": ["reason", "caption", "qa"]}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("LONGVIDEO_")}
         self.environment = {
             **kept,

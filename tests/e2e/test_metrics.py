@@ -72,6 +72,11 @@ def scrape(address: str) -> tuple[str, Samples]:
     return text, samples
 
 
+def counted(samples: Samples, name: str, **counts: float) -> bool:
+    """Tells whether a metric of one label has counted this, and nothing else."""
+    return {labels[0]: value for labels, value in samples[name].items() if value} == counts
+
+
 @dataclass
 class Run:
     """A cluster in which a job has ended, where its processes tell their metrics, and its ledger."""
@@ -165,9 +170,14 @@ def test_ledger_metrics_and_models_agree(run: Run) -> None:
 
 def test_episodes_are_counted(run: Run) -> None:
     """The worker counts the episodes with their rounds, and the API sees nothing left to do."""
-    worker = run.until("worker", lambda told: told["longvideo_episodes_total"] == {("answered",): 2.0}, "two answers")
-    assert worker["longvideo_episode_rounds_sum"] == {("answered",): 6.0}
-    assert worker["longvideo_episode_seconds_count"] == {("answered",): 2.0}
+    worker = run.until("worker", lambda told: counted(told, "longvideo_episodes_total", answered=2), "two answers")
+    assert counted(worker, "longvideo_episode_rounds_sum", answered=6)
+    assert counted(worker, "longvideo_episode_seconds_count", answered=2)
+    assert counted(worker, "longvideo_episode_wait_seconds_count", interactive=2)
+    assert counted(worker, "longvideo_episode_actions_total", medium=2, video_qa=2, answer=2)
+    assert counted(worker, "longvideo_episode_coverage_ratio_count", opened=2, low=2, inspected=2)
+    inspected = worker["longvideo_episode_coverage_ratio_sum"][("inspected",)]
+    assert 0 < inspected == sum(episode.coverage.inspected_fraction for episode in run.job.episodes)
     assert set(worker["longvideo_model_calls_in_flight"].values()) == {0.0}
     (labels,) = worker["longvideo_model_endpoint_healthy"]
     assert labels == ("reason", "default", run.models.server.url)
@@ -184,7 +194,9 @@ def test_the_services_are_counted(run: Run) -> None:
     caption = run.told("caption")
     asked = sum(caption["longvideo_captions_total"].values())
     made = {labels: count for labels, count in caption["longvideo_captions_total"].items() if labels[1] == "made"}
-    assert made == {("high", "made"): 4.0, ("medium", "made"): 1.0}
+    assert made == {("high", "made"): 4.0, ("medium", "made"): 1.0, ("low", "made"): 0.0}
+    (saved,) = caption["longvideo_caption_saved_gpu_seconds_total"].values()
+    assert saved > 0
     service = "longvideo.v1.CaptionService"
     rpcs = run.until(
         "caption",

@@ -6,12 +6,19 @@ import re
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from longvideo import metrics
-from longvideo.metrics import DECLARED, PARTS, REGISTRY, Backlog, Flight, count_calls
-from longvideo.usage import Call
+from longvideo.backlogs import Backlog, Backlogs
+from longvideo.errors import NotFound, StorageFull, StorageUnavailable
+from longvideo.metrics import DECLARED, PARTS, REGISTRY, Flight, count_calls
+from longvideo.usage import OUTCOMES, Call
+from longvideo.v1 import orchestrator_pb2 as pb
+from orchestrator import messages
+
+REASONS = {"unavailable": 1, "full": 2}
 
 
 def value(name: str, **labels: str) -> float:
@@ -21,7 +28,7 @@ def value(name: str, **labels: str) -> float:
 
 def test_names() -> None:
     """Names and labels are as Prometheus wants them, and no label could hold an id or a tenant."""
-    units = ("_total", "_seconds", "_info", "_rounds", "_waiting", "_running", "_in_flight", "_healthy")
+    units = ("_total", "_seconds", "_ratio", "_info", "_rounds", "_waiting", "_running", "_in_flight", "_healthy")
     for declared in DECLARED.values():
         assert re.fullmatch(r"longvideo_[a-z_]+", declared.name)
         assert declared.name.endswith("_total") == (declared.kind == "counter")
@@ -61,6 +68,45 @@ def test_models_of_many_names(monkeypatch: pytest.MonkeyPatch) -> None:
     assert counts == {"a": 2, "b": 1, "c": 0, "d": 0, "other": 2}
 
 
+def test_what_is_not_there_yet_counts_from_nothing() -> None:
+    """A model that will be asked, and each ending, action and level, has its counters before the first count."""
+    metrics.expect_calls("caption", "expected", "unit")
+    for outcome in OUTCOMES:
+        labels = {"role": "caption", "model": "expected", "pool": "unit", "outcome": outcome}
+        assert REGISTRY.get_sample_value("longvideo_model_calls_total", labels) == 0
+    assert REGISTRY.get_sample_value("longvideo_episodes_total", {"ending": "time_exhausted"}) == 0
+    assert set(metrics.ENDINGS) == set(messages.ENDINGS) - {""}
+
+
+def test_an_episode_that_ended() -> None:
+    """An ending counts with its time, its rounds, and the shares of the video that were looked at."""
+    episode = pb.Episode(round_count=4, coverage=pb.Coverage(opened_fraction=0.5, low_fraction=0.2))
+    names = ("longvideo_episodes_total", "longvideo_episode_seconds_sum", "longvideo_episode_rounds_sum")
+    before = [value(name, ending="time_exhausted") for name in names]
+    opened = value("longvideo_episode_coverage_ratio_sum", share="opened")
+    metrics.count_end("time_exhausted", 7.0, episode)
+    metrics.count_end("time_exhausted", 1.0, None)
+    after = [value(name, ending="time_exhausted") for name in names]
+    assert [now - then for now, then in zip(after, before, strict=True)] == [2, 8, 4]
+    assert value("longvideo_episode_coverage_ratio_sum", share="opened") - opened == 0.5
+
+
+def test_a_kept_caption() -> None:
+    """A caption that was there saves what its calls took: seconds times GPUs."""
+    made = Call("caption", "kept-model", "http://x/v1", "unit", 2, 0.0, 3.5, "ok")
+    metrics.count_kept([made, replace(made, gpus=0)])
+    assert value("longvideo_caption_saved_gpu_seconds_total", model="kept-model", pool="unit") == 7
+
+
+def test_storages_that_fail() -> None:
+    """A storage that is away or full counts; that something is not in it does not."""
+    counts = {reason: value("longvideo_storage_failures_total", storage="objects", reason=reason) for reason in REASONS}
+    for error in (StorageUnavailable("away"), StorageFull("full"), StorageFull("full"), NotFound("nothing")):
+        metrics.storage_failed("objects", error)
+    for reason, more in REASONS.items():
+        assert value("longvideo_storage_failures_total", storage="objects", reason=reason) == counts[reason] + more
+
+
 def test_flights() -> None:
     """A call in flight counts for the pool that it is at, and for none at its end."""
     flight = Flight("reason")
@@ -77,17 +123,17 @@ def test_flights() -> None:
     assert [*seen, counts()] == [[0, 0], [1, 0], [1, 0], [0, 1], [0, 0]]
 
 
-def waiting(backlogs: metrics._Backlogs) -> list[float]:
+def waiting(backlogs: Backlogs) -> list[float]:
     """Returns how many episodes wait, by priority."""
     return [sample.value for sample in next(iter(backlogs.collect())).samples]
 
 
 def test_backlog_of_a_database_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the database said lately is told; while it does not answer, or fails, nobody waits for it or fails."""
-    backlogs, gate = metrics._Backlogs(), threading.Event()
+    backlogs, gate = Backlogs(metrics.BACKLOG), threading.Event()
     assert waiting(backlogs) == []
-    monkeypatch.setattr(metrics._Backlogs, "_EVERY", 0.0)
-    monkeypatch.setattr(metrics._Backlogs, "_WAIT", 0.05)
+    monkeypatch.setattr(Backlogs, "_EVERY", 0.0)
+    monkeypatch.setattr(Backlogs, "_WAIT", 0.05)
     backlogs.source = lambda: [Backlog("interactive", 3, 2, 1.0), Backlog("batch", 0, 0, 0.0)]
     deadline = time.monotonic() + 10
     while waiting(backlogs) != [3.0, 0.0]:
@@ -100,7 +146,7 @@ def test_backlog_of_a_database_that_is_away(monkeypatch: pytest.MonkeyPatch) -> 
     backlogs.source = hang
     assert waiting(backlogs) == waiting(backlogs) == [3.0, 0.0]
     gate.set()
-    monkeypatch.setattr(metrics._Backlogs, "_NEW", 0.0)
+    monkeypatch.setattr(Backlogs, "_NEW", 0.0)
     assert waiting(backlogs) == []
 
 
@@ -112,7 +158,7 @@ def test_backlog_is_asked_for_now_and_then() -> None:
         asked.append(1)
         return [Backlog("interactive", 1, 0, 0.0)]
 
-    backlogs = metrics._Backlogs()
+    backlogs = Backlogs(metrics.BACKLOG)
     backlogs.source = ask
     while not waiting(backlogs):
         pass
