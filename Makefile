@@ -26,7 +26,8 @@ setup: $(READY) ## Installs everything into .venv.
 $(READY): pyproject.toml constraints.txt
 	@echo "Setting up .venv (about a minute, once) …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@# Modules are compiled when they are first imported: most never are.
+	@$(RUN) pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[dev]'
 	@touch $(READY)
 
 check: $(READY) ## Runs every check that is not a test.
