@@ -67,7 +67,9 @@ def test_what_pods_mount_exists(case: str) -> None:
             mounts = [mount["name"] for mount in container["volumeMounts"]]
             assert sorted(mounts) == sorted(volumes), name
         for volume in volumes.values():
-            if "configMap" in volume:
+            if volume["name"] == "prompts":
+                assert volume["configMap"]["name"] == values_of(case)["promptPack"]["existingConfigMap"]
+            elif "configMap" in volume:
                 assert named(case, "ConfigMap", volume["configMap"]["name"])
             for source in volume.get("projected", {}).get("sources", []):
                 keys = {item["key"] for item in source["secret"]["items"]}
@@ -127,6 +129,14 @@ def test_given_settings_arrive() -> None:
     found = settings_of("external")
     assert (found["sampling"], found["cache_bytes"], found["import_buckets"]) == ("light", 268435456, ["archive"])
     assert found["media_seconds"] == 300.5
+
+
+def test_a_given_prompt_pack_arrives() -> None:
+    """Each process that reads the settings has the prompt pack where they say, and without one none is named."""
+    pack = settings_of("external")["prompt_pack"]
+    for name, pod in templates("external"):
+        assert (pack in _files(pod)) == (name not in {"migrations", "offline-models"}), name
+    assert "prompt_pack" not in settings_of("qwen3")
 
 
 def test_given_prices_arrive(tmp_path: Path) -> None:
@@ -374,6 +384,8 @@ def _files(pod: Object) -> set[str]:
     found = set()
     for volume in pod["spec"]["volumes"]:
         names = ["settings.toml", "prices.toml"] if "configMap" in volume else ["tls.crt", "tls.key", "ca.crt"]
+        if "items" in volume.get("configMap", {}):
+            names = [item["path"] for item in volume["configMap"]["items"]]
         for source in volume.get("projected", {}).get("sources", []):
             found |= {f"{paths[volume['name']]}/{item['path']}" for item in source["secret"]["items"]}
         if "configMap" in volume or "secret" in volume:

@@ -21,6 +21,9 @@
 {{- if .Values.prices.gpuHours -}}
 {{- $_ := set $computed "price_book" "/etc/longvideo/settings/prices.toml" -}}
 {{- end -}}
+{{- if .Values.promptPack.existingConfigMap -}}
+{{- $_ := set $computed "prompt_pack" (printf "/etc/longvideo/prompts/%s" .Values.promptPack.key) -}}
+{{- end -}}
 # Made by the chart. docs/settings.md says what each line means.
 {{- range $name, $value := merge $computed .Values.settings }}
 {{ $name }} = {{ toJson $value }}

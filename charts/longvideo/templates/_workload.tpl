@@ -154,6 +154,11 @@ spec:
         - name: settings
           mountPath: /etc/longvideo/settings
           readOnly: true
+        {{- if $root.Values.promptPack.existingConfigMap }}
+        - name: prompts
+          mountPath: /etc/longvideo/prompts
+          readOnly: true
+        {{- end }}
         {{- end }}
         {{- if $secrets }}
         - name: secrets
@@ -180,6 +185,16 @@ spec:
     - name: settings
       configMap:
         name: {{ include "longvideo.fullname" $root }}-settings
+    {{- with $root.Values.promptPack }}
+    {{- if .existingConfigMap }}
+    - name: prompts
+      configMap:
+        name: {{ .existingConfigMap }}
+        items:
+          - key: {{ .key }}
+            path: {{ .key }}
+    {{- end }}
+    {{- end }}
     {{- end }}
     {{- if $secrets }}
     - name: secrets
