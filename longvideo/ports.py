@@ -68,7 +68,7 @@ def connect(settings: Settings, setting: str) -> grpc.Channel:
     identity = settings.identity()
     if identity is None:
         _only_here(settings, setting, "tls_cert, tls_key and tls_ca")
-    return rpc.connect(getattr(settings, setting), tls=tls.channel_credentials(identity) if identity else None)
+    return rpc.connect(getattr(settings, setting), tls=identity)
 
 
 def _only_here(settings: Settings, setting: str, wanted: str) -> None:

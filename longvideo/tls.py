@@ -1,7 +1,7 @@
 """Certificates: what a process shows to others, and whom it believes.
 
-A server takes renewed files up with its next connection. A channel keeps the certificate that it was opened with for as
-long as it lives, so a process that calls others is restarted before that certificate expires.
+Files that are renewed while a process runs are taken up: by a server with its next connection, by a channel to other
+services with its next call.
 """
 
 from __future__ import annotations
@@ -92,40 +92,43 @@ def server_credentials(identity: Identity) -> grpc.ServerCredentials:
 
     Later ones of no use are logged, and what was good before stays.
     """
-    renewed = _Renewed(identity)
-    # What it fetches may be None, which the stubs do not know.
-    fetched: Any = renewed.fetch
+    files = Renewed(identity)
+
+    def fetch() -> Any:  # None where nothing changed, which the stubs do not know
+        return _configuration(files.pem) if files.changed() else None
+
     return grpc.dynamic_ssl_server_credentials(
-        _configuration(renewed.pem), fetched, require_client_authentication=identity.ca is not None
+        _configuration(files.pem), fetch, require_client_authentication=identity.ca is not None
     )
 
 
-class _Renewed:
-    """What an identity's files hold now."""
+class Renewed:
+    """What an identity's files hold, also after they were renewed: `pem`."""
 
     def __init__(self, identity: Identity) -> None:
+        """Reads the files. Raises BadSettings for files of no use."""
         self._identity = identity
         self._lock = threading.Lock()
         self._seen = self._state()
         self.pem = identity.read()
 
-    def fetch(self) -> grpc.ServerCertificateConfiguration | None:
-        """Returns the certificates if they are others than before."""
+    def changed(self) -> bool:
+        """Tells whether `pem` is another than at the last time. Files of no use are logged, and change nothing."""
         with self._lock:
             state = self._state()
             if state == self._seen:
-                return None
+                return False
             self._seen = state
             try:
                 pem = self._identity.read()
             except BadSettings as error:
                 logger.warning("renewed certificates are not taken up: %s", error)
-                return None
+                return False
             if pem == self.pem:
-                return None
+                return False
             self.pem = pem
             logger.info("%s_cert was renewed", self._identity.setting)
-            return _configuration(pem)
+            return True
 
     def _state(self) -> tuple[tuple[int, int, int] | None, ...]:
         return tuple(map(_stamp, (self._identity.cert, self._identity.key, self._identity.ca)))
@@ -143,9 +146,8 @@ def _configuration(pem: Pem) -> grpc.ServerCertificateConfiguration:
     return grpc.ssl_server_certificate_configuration([(pem.key, pem.cert)], pem.ca or None)
 
 
-def channel_credentials(identity: Identity) -> grpc.ChannelCredentials:
-    """Returns what a channel between services shows and believes. Raises BadSettings for files of no use."""
-    pem = identity.read()
+def shown(pem: Pem) -> grpc.ChannelCredentials:
+    """Returns what a channel between services shows and believes."""
     return grpc.ssl_channel_credentials(pem.ca or None, pem.key, pem.cert)
 
 

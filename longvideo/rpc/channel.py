@@ -10,27 +10,36 @@ import grpc
 from longvideo import addresses, errors
 from longvideo.rpc import tracing
 from longvideo.rpc.limits import CHANNEL_OPTIONS
+from longvideo.rpc.renewing import RenewingChannel
 from longvideo.rpc.status import from_rpc_error
+from longvideo.tls import Identity
 
 
 def connect(
-    address: str, *, tls: grpc.ChannelCredentials | None = None, token: str = "", name: str = ""
+    address: str, *, tls: grpc.ChannelCredentials | Identity | None = None, token: str = "", name: str = ""
 ) -> grpc.Channel:
     """Returns a channel whose stubs raise `longvideo.errors` classes. Connects lazily, and again after a failure.
 
-    `tls` comes from `longvideo.tls`; without it the connection is plain. `token` goes with every call. Raises
-    BadSettings when it would travel where others can read it. `name` is one that the server's certificate is for, where
-    that is not the host in `address`.
+    `tls` comes from `longvideo.tls`; without it the connection is plain. With an identity, the channel shows and
+    believes what its files hold at the time of each call. `token` goes with every call. `name` is one that the server's
+    certificate is for, where that is not the host in `address`. Raises BadSettings when the token would travel where
+    others can read it, and for files of no use.
     """
     if token and tls is None and not addresses.is_loopback(address):
         raise errors.BadSettings(
             f"A token may not go to {address} over a plain connection, where others can read it; use TLS."
         )
+    named = (("grpc.ssl_target_name_override", name),) if name else ()
+
+    def secure(credentials: grpc.ChannelCredentials) -> grpc.Channel:
+        return grpc.secure_channel(address, credentials, options=(*CHANNEL_OPTIONS, *named))
+
     if tls is None:
         channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+    elif isinstance(tls, Identity):
+        channel = RenewingChannel(tls, secure)
     else:
-        named = (("grpc.ssl_target_name_override", name),) if name else ()
-        channel = grpc.secure_channel(address, tls, options=(*CHANNEL_OPTIONS, *named))
+        channel = secure(tls)
     return grpc.intercept_channel(channel, _Decode(), _Metadata(token))
 
 

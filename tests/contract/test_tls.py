@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,21 @@ SERVICE = "longvideo.v1.CaptionService"
 
 
 class Captions(caption_pb2_grpc.CaptionServiceServicer):
-    """Knows no captions."""
+    """Knows no captions, and says so when the gate is open. `entered` counts who came to it."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Semaphore(0)
+        self.gate = threading.Event()
 
     def ListCaptions(self, request: Any, context: Any) -> caption_pb2.ListCaptionsResponse:  # noqa: N802
+        self.entered.release()
+        self.gate.wait(20)
         return caption_pb2.ListCaptionsResponse()
 
 
-SERVICES: list[rpc.Service] = [(SERVICE, caption_pb2_grpc.add_CaptionServiceServicer_to_server, Captions())]
+CAPTIONS = Captions()
+CAPTIONS.gate.set()
+SERVICES: list[rpc.Service] = [(SERVICE, caption_pb2_grpc.add_CaptionServiceServicer_to_server, CAPTIONS)]
 
 
 @pytest.fixture
@@ -48,14 +57,14 @@ def authority() -> Authority:
     return Authority()
 
 
-def internal(identity: tls.Identity) -> rpc.Server:
+def internal(identity: tls.Identity, *services: rpc.Service) -> rpc.Server:
     """Starts a server for other services."""
     return ports.serve_internal(
-        settings.load(caption_listen="127.0.0.1:0", **settings_of(identity)), "caption_listen", SERVICES
+        settings.load(caption_listen="127.0.0.1:0", **settings_of(identity)), "caption_listen", services or SERVICES
     )
 
 
-def asks(address: str, credentials: grpc.ChannelCredentials | None = None, token: str = "") -> bool:
+def asks(address: str, credentials: grpc.ChannelCredentials | tls.Identity | None = None, token: str = "") -> bool:
     """Tells whether a call gets through. Raises what it raises when the connection stands."""
     with rpc.connect(address, tls=credentials, token=token) as channel:
         try:
@@ -76,12 +85,12 @@ def test_services_know_each_other(started: Any, authority: Authority, tmp_path: 
         caption_pb2_grpc.CaptionServiceStub(channel).ListCaptions(caption_pb2.ListCaptionsRequest(), timeout=20)
     assert not asks(address)
     assert not asks(address, tls.believing(authority.pem))
-    assert not asks(address, tls.channel_credentials(stranger))
+    assert not asks(address, stranger)
 
 
 def test_a_service_must_be_whom_it_says(started: Any, authority: Authority, tmp_path: Path) -> None:
     """A caller does not talk to a service with another name's certificate, or with another authority's."""
-    caller = tls.channel_credentials(authority.issue(tmp_path / "caller"))
+    caller = authority.issue(tmp_path / "caller")
 
     assert not asks(started(internal(authority.issue(tmp_path / "other", "somebody.else"))), caller)
     assert not asks(started(internal(Authority().issue(tmp_path / "foreign"))), caller)
@@ -121,7 +130,7 @@ def test_renewed_files_are_taken_up(
     """New connections see files that were replaced; files of no use are logged, and the good ones stay."""
     identity = authority.issue(tmp_path / "service")
     address = started(internal(identity))
-    caller = tls.channel_credentials(authority.issue(tmp_path / "caller"))
+    caller = authority.issue(tmp_path / "caller")
     assert asks(address, caller)
 
     identity.key.write_text("-----BEGIN NOTHING-----\n")
@@ -132,7 +141,26 @@ def test_renewed_files_are_taken_up(
     renewed = Authority()
     renewed.issue(tmp_path / "service")
     assert not asks(address, caller)
-    assert asks(address, tls.channel_credentials(renewed.issue(tmp_path / "new-caller")))
+    assert asks(address, renewed.issue(tmp_path / "new-caller"))
+
+
+def test_callers_show_renewed_files(started: Any, authority: Authority, tmp_path: Path) -> None:
+    """A channel that is open goes on when both sides' certificates are replaced, and so does a call under way."""
+    captions = Captions()
+    service: rpc.Service = (SERVICE, caption_pb2_grpc.add_CaptionServiceServicer_to_server, captions)
+    address = started(internal(authority.issue(tmp_path / "service"), service))
+    caller = authority.issue(tmp_path / "caller")
+    with rpc.connect(address, tls=caller) as channel:
+        stub = caption_pb2_grpc.CaptionServiceStub(channel)
+        under_way = stub.ListCaptions.future(caption_pb2.ListCaptionsRequest(), timeout=20)
+        assert captions.entered.acquire(timeout=20)
+        renewed = Authority()
+        renewed.issue(tmp_path / "service")
+        assert not asks(address, caller)
+        renewed.issue(tmp_path / "caller")
+        after = stub.ListCaptions.future(caption_pb2.ListCaptionsRequest(), timeout=20)
+        captions.gate.set()
+        assert (under_way.result(20), after.result(20)) == (caption_pb2.ListCaptionsResponse(),) * 2
 
 
 def test_files_of_no_use_say_why(authority: Authority, tmp_path: Path) -> None:

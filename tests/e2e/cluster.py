@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from longvideo import rpc, tls
+from longvideo import rpc
 from longvideo.testing import Reply, ScriptedModelServer
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
@@ -126,9 +126,8 @@ class Cluster:
 
     def __init__(self, directory: Path, models: Models, **settings: str) -> None:
         self.directory, self.models = directory, models
-        identity = Authority().issue(directory / "certificates")
-        self.tls = tls.channel_credentials(identity)
-        secure = {f"LONGVIDEO_{name.upper()}": value for name, value in settings_of(identity).items()}
+        self.tls = Authority().issue(directory / "certificates")
+        secure = {f"LONGVIDEO_{name.upper()}": value for name, value in settings_of(self.tls).items()}
         endpoint = {"url": models.server.url, "model": "scripted", "gpus": 2, "roles": ["reason", "caption", "qa"]}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("LONGVIDEO_")}
         self.environment = {
