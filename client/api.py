@@ -177,12 +177,21 @@ class Client:
         priority: Priority = types_pb2.PRIORITY_INTERACTIVE,
         *,
         label: str = "",
+        budget: pb.Budget | None = None,
     ) -> pb.Job:
         """Submits a job and returns it at once. Raises InvalidArgument, NotFound, FailedPrecondition.
 
         Tries again for as long as the server does not answer, under one request id, so that there is one job.
         """
-        job = pb.Job(video=video, questions=questions, config=config, limits=limits, priority=priority, label=label)
+        job = pb.Job(
+            video=video,
+            questions=questions,
+            config=config,
+            limits=limits,
+            priority=priority,
+            label=label,
+            budget=budget,
+        )
         request = pb.SubmitJobRequest(job=job, request_id=str(uuid.uuid4()))
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:

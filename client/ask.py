@@ -11,7 +11,7 @@ import typer
 from client import checks, document, exits, session, words
 from client.asking import Asking, Outcome
 from client.connection import open_client
-from client.options import Cut, Models, spread
+from client.options import Cut, Models, Spend, spread
 from client.render import why
 from client.screen import Screen
 from longvideo.errors import InvalidArgument, LongVideoError
@@ -42,6 +42,7 @@ def ask(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the answer.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show captions and thoughts in full.")] = False,
     cut: Cut,
+    spend: Spend,
     where: Models,
 ) -> None:
     """Asks a question about a video, and shows how the answer is found and what it cost.
@@ -70,8 +71,9 @@ def ask(
         screen = Screen(sys.stderr if as_json else sys.stdout, quiet=quiet)
         limits = pb.EpisodeLimits(max_rounds=max_rounds)
         limits.max_duration.FromNanoseconds(round(max_seconds * 1e9))
+        budget = spend.budget()
         with open_client(where, command="longvideo ask", patience=PATIENCE_SECONDS) as client:
-            asking = Asking(client, screen, cut.config(), limits, verbose)
+            asking = Asking(client, screen, cut.config(), limits, verbose, budget)
             asking.add(video, subtitles)
             if asked is None:
                 session.run(asking, sys.stdin, quiet=quiet)

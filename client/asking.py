@@ -29,12 +29,13 @@ _PARTING_SECONDS = 0.3
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a question ended: the episode in FULL view, what its model calls took, and how long everything took."""
+    """How a question ended: the episode in FULL view, what its calls took, how long everything took, and its job."""
 
     video: types_pb2.Video
     episode: pb.Episode
     usage: pb.Usage
     timings: dict[str, float]
+    job: pb.Job
 
 
 @dataclass
@@ -46,6 +47,7 @@ class Asking:
     config: pb.TreeConfig
     limits: pb.EpisodeLimits
     verbose: bool = False
+    budget: pb.Budget | None = None
     video: types_pb2.Video | None = None
     timings: dict[str, float] = field(default_factory=dict)
 
@@ -140,12 +142,13 @@ class Asking:
         job: pb.Job | None = None
         narrator = render.Narrator(self.screen, self.verbose)
         try:
-            job = self.client.submit(self.video.name, [question], self.config, self.limits)
+            job = self.client.submit(self.video.name, [question], self.config, self.limits, budget=self.budget)
             with self.screen.waiting() as narrator.waiting:
                 for event in self.client.watch(job.name):
                     narrator.show(event)
             episode = self.client.episode(job.episodes[0].name)
             usage = self.client.usage(episode.name)
+            ended = self.client.job(job.name)
         except KeyboardInterrupt:
             raise Stopped(self._parting(job)) from None
         except (BrokenPipeError, SystemExit):  # nobody reads what we write any more
@@ -154,7 +157,7 @@ class Asking:
         took = time.monotonic() - start
         timings = {**self.timings, "question": took, "total": took + sum(self.timings.values())}
         self.timings = {}
-        return Outcome(self.video, episode, usage, timings)
+        return Outcome(self.video, episode, usage, timings, ended)
 
     def _parting(self, job: pb.Job | None) -> str:
         """Cancels the job, and returns what is kept."""
@@ -171,3 +174,5 @@ class Asking:
     def show(self, outcome: Outcome) -> None:
         """Writes the answer, where it was found and what it cost."""
         render.result(self.screen, outcome.episode, outcome.usage, outcome.timings["total"])
+        if outcome.job.HasField("budget"):
+            self.screen.line("Budget", words.budget(outcome.job))

@@ -174,6 +174,16 @@ def job(message: pb.Job) -> dict[str, Any]:
             {"question": question.text, "options": list(question.options), "truth": question.truth or None}
             for question in message.questions
         ],
+        "budget": {
+            "max_cost": message.budget.max_cost or None,
+            "max_gpu_seconds": message.budget.max_gpu_seconds or None,
+        }
+        if message.HasField("budget")
+        else None,
+        "spending": {
+            "gpu_seconds": message.spending.gpu_seconds,
+            "cost": message.spending.cost if message.spending.HasField("cost") else None,
+        },
         "judged_count": message.judged_count,
         "correct_count": message.correct_count,
         "create_time": words.instant(message.create_time),

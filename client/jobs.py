@@ -13,7 +13,7 @@ from client import checks, document, exits, render, videos, words
 from client.api import Client
 from client.connection import open_client
 from client.exits import Stopped
-from client.options import Cut, Models, Where, spread
+from client.options import Cut, Models, Spend, Where, spread
 from client.screen import Screen
 from longvideo.errors import InvalidArgument, NotFound
 from longvideo.v1 import orchestrator_pb2 as pb
@@ -50,6 +50,7 @@ def submit(
         str, typer.Option(metavar="NAME", help="What its cost is grouped by, such as the name of a data set.")
     ] = "",
     cut: Cut,
+    spend: Spend,
     where: Where,
 ) -> None:
     """Submits a job and prints its name. A server works on it at once; without one, `jobs watch` does.
@@ -57,7 +58,7 @@ def submit(
     Examples:
     - `longvideo jobs submit talk.mp4 "Who speaks first?" --server 127.0.0.1:7700`
 
-    - `longvideo jobs submit 3f9a1c --questions questions.jsonl`
+    - `longvideo jobs submit 3f9a1c --questions questions.jsonl --max-gpu-seconds 3600`
 
     Where a file says the `truth` of a question, no model is shown it. Of a multiple choice it is the letter of the
     right option, and the job tells how many answers are right; of another question it is kept and shown.
@@ -69,13 +70,14 @@ def submit(
             "--option goes with a QUESTION; in a file the options stand beside theirs.", field="option"
         )
     asked = [checks.question(question or "", option or [])] if questions is None else _read(questions)
+    budget = spend.budget()
     videos.check(video)
     limits = pb.EpisodeLimits(max_rounds=max_rounds)
     limits.max_duration.FromNanoseconds(round(max_seconds * 1e9))
     with open_client(where, command="longvideo jobs submit", work=False, check=False) as client:
         found = videos.find_or_add(client, video, Screen(sys.stderr))
         priority = types_pb2.PRIORITY_BATCH if batch else types_pb2.PRIORITY_INTERACTIVE
-        job = client.submit(found.name, asked, cut.config(), limits, priority, label=label)
+        job = client.submit(found.name, asked, cut.config(), limits, priority, label=label, budget=budget)
     print(job.name)
     if not where.server:
         print(f"It waits for somebody to work on it: longvideo jobs watch {job.name}", file=sys.stderr)
@@ -195,6 +197,8 @@ def show(job: JobArgument, as_json: AsJson = False, *, where: Where) -> None:
         screen.line("Label", words.one_line(found.label))
     if found.waiting_reason:
         screen.line("Waiting", words.one_line(found.waiting_reason, 200), "yellow")
+    if found.HasField("budget"):
+        screen.line("Budget", words.budget(found))
     if found.judged_count:
         screen.line("Right", words.right(found))
     for number, episode in enumerate(found.episodes, 1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,7 +14,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from longvideo.errors import BadSettings
+from longvideo.errors import BadSettings, InvalidArgument
 from longvideo.segments import MAX_WIDTH, MIN_WIDTH
 from longvideo.usage import ROLES, Role
 from longvideo.v1 import orchestrator_pb2 as pb
@@ -129,6 +130,40 @@ class Cut:
         if self.sampling:
             sampling = types_pb2.Sampling.Value(f"SAMPLING_{self.sampling.upper()}")
         return pb.TreeConfig(min_width=self.min_width or 0, sampling=sampling, pool=self.pool)
+
+
+@dataclass(frozen=True)
+class Spend:
+    """What the model calls of a job may take."""
+
+    max_cost: Annotated[
+        float | None,
+        typer.Option(
+            metavar="AMOUNT",
+            show_default=False,
+            help="What the model calls may cost, in the price book's currency; the server needs one. When this is "
+            "nearly spent, the reasoner gives its answer.",
+        ),
+    ] = None
+    max_gpu_seconds: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            show_default=False,
+            help="The same in GPU-seconds: the seconds of each call times its GPUs. Models without a GPU take none.",
+        ),
+    ] = None
+
+    def budget(self) -> pb.Budget | None:
+        """Returns the budget as it is sent, or None for none. Raises InvalidArgument."""
+        for name in ("max_cost", "max_gpu_seconds"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                option = f"--{name.replace('_', '-')}"
+                raise InvalidArgument(f"{option} is {value:g}; give a number above 0.", field=name)
+        if self.max_cost is None and self.max_gpu_seconds is None:
+            return None
+        return pb.Budget(max_cost=self.max_cost or 0.0, max_gpu_seconds=self.max_gpu_seconds or 0.0)
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:

@@ -22,7 +22,7 @@ from caption_svc.servicer import SERVICE_NAME as CAPTION_SERVICE
 from caption_svc.servicer import CaptionServicer
 from client.data_dir import DataDirectory
 from client.options import Models
-from longvideo import metrics, metrics_server, ports, rpc, settings
+from longvideo import metrics, metrics_server, ports, prices, rpc, settings
 from longvideo.clips import Library
 from longvideo.endpoint import Endpoint
 from longvideo.errors import BadSettings
@@ -42,7 +42,7 @@ from orchestrator.servicer import Backend, OrchestratorServicer
 from orchestrator.spec import Services
 from orchestrator.store import Database
 from orchestrator.tasks import Runner
-from orchestrator.wiring import authenticator
+from orchestrator.wiring import authenticator, price
 from qa_svc.answer import Answerer
 from qa_svc.servicer import SERVICE_NAME as QA_SERVICE
 from qa_svc.servicer import VideoQAServicer
@@ -135,7 +135,9 @@ class Stack:
         directory = DataDirectory(settings.data_dir, self._command)
         self._cleanup.append(directory.release)
         database = Database(
-            settings.database_url or sqlite_url(directory.path / "longvideo.db"), lease_seconds=settings.lease_seconds
+            settings.database_url or sqlite_url(directory.path / "longvideo.db"),
+            lease_seconds=settings.lease_seconds,
+            price=price(settings),
         )
         self._cleanup.append(database.close)
         if self._check:
@@ -169,7 +171,7 @@ class Stack:
             database, Services(clients["reason"], captions, video_qa, pack), patience=settings.unavailable_patience
         )
         app = make_app(settings, lambda: runner)
-        backend = Backend(database, store, captions, settings, nudger(app), media)
+        backend = Backend(database, store, captions, settings, nudger(app), media, prices.load(settings.price_book))
         self.address = self._serve_api(OrchestratorServicer(backend), database)
         directory.announce(self.address)
         if self._work:

@@ -138,6 +138,18 @@ def right(job: pb.Job) -> str:
     return f"{job.correct_count:,} of {job.judged_count:,} right" if job.judged_count else ""
 
 
+def budget(job: pb.Job) -> str:
+    """Returns what a job has spent of its budget: `3.2 of 100 GPU-seconds`."""
+    spent, parts = job.spending, list[str]()
+    if job.budget.max_gpu_seconds:
+        parts.append(f"{spent.gpu_seconds:,.1f} of {job.budget.max_gpu_seconds:,g} GPU-seconds")
+    if job.budget.max_cost:
+        cost = f"{spent.cost:,.4g}" if spent.HasField("cost") else "an unknown part"
+        parts.append(f"{cost} of {job.budget.max_cost:,g} in the price book's currency")
+    free = "" if spent.gpu_seconds else "; models that are not said to use a GPU take nothing"
+    return f"spent {' and '.join(parts)}{free}"
+
+
 def ending(value: int) -> str:
     """Returns an ending as a word: `answered`, `rounds_exhausted`."""
     name = pb.Episode.Ending.Name(pb.Episode.Ending.ValueType(value)).removeprefix("ENDING_").lower()

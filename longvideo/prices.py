@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from longvideo.errors import BadSettings
-from longvideo.usage import ROLES
+from longvideo.usage import ROLES, Call
 
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")
 _HOUR: Final = 3600.0
@@ -83,6 +83,11 @@ class PriceBook:
         bounds = [start, *starts[first : bisect.bisect_left(starts, end)], end]
         hours = (max(0.0, until - since) / _HOUR for since, until in itertools.pairwise(bounds))
         return sum(price.gpu_hour * each for price, each in zip(self._prices[pool][first - 1 :], hours, strict=False))
+
+    def of(self, call: Call) -> float | None:
+        """Returns what the GPUs of a call cost while it lasted; None where a price is not known."""
+        cost = self.cost(call.pool, call.start_time, call.start_time + call.seconds) if call.gpus else 0.0
+        return None if cost is None else call.gpus * cost
 
     def alone(self, role: str, model: str, pool: str) -> float | None:
         """Returns how many seconds a call takes that has a model for itself, where the book says it."""

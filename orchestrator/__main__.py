@@ -9,7 +9,7 @@ import contextlib
 import functools
 import sys
 
-from longvideo import metrics, metrics_server, ports, process, rpc
+from longvideo import metrics, metrics_server, ports, prices, process, rpc
 from longvideo.settings import Settings
 from longvideo.storage import open_store
 from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
@@ -45,6 +45,7 @@ def start(cleanup: contextlib.ExitStack, configured: Settings) -> rpc.Server:
         settings=configured,
         nudge=nudger(app),
         media=media,
+        prices=prices.load(configured.price_book),
     )
     servicer = OrchestratorServicer(backend)
     needed = checks(database, store, None if is_in_memory(configured) else app)

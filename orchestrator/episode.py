@@ -91,6 +91,7 @@ class Episode:
         self.first = self.journal.opening()
         if self.first:
             return
+        self.journal.check_budget()
         segments = list(self.tree.segments(1))
         captions: dict[Segment, Captioned] = {}
         for caption in self.tools.captions(segments):
@@ -110,10 +111,17 @@ class Episode:
     def step(self) -> None:
         """Does one round, or the rest of one; or takes note that the last one gave the answer."""
         last = self.rounds[-1] if self.rounds else None
-        if last is not None and (not last.finished or isinstance(last.action, Answer)):
+        if last is not None and isinstance(last.action, Answer):
             self.act(last)
-        else:
-            self.act(self.decide())
+            return
+        has_room = self.journal.check_budget()
+        if last is not None and not last.finished:
+            self.act(last)
+            return
+        if last is not None and not has_room and not last.notice:
+            last.notice = self.pack.render("last_round")
+            self.journal.noticed(last)
+        self.act(self.decide())
 
     def decide(self) -> Round:
         """Asks the reasoner what to do; a reply that cannot be used is sent back with a word on what is wrong."""

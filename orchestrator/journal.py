@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 
 from longvideo.usage import Call
 from longvideo.v1 import orchestrator_pb2 as pb
+from orchestrator.budget import Purse
 from orchestrator.leases import Lease, insist
 from orchestrator.messages import EpisodeWriter, clean
 from orchestrator.store import Database, LeaseLost
 from orchestrator.store.checkpoints import Held
+from orchestrator.store.spending import Standing
 from orchestrator.tools import Captioned
 from orchestrator.transcript import Message, Round
 
@@ -21,14 +23,25 @@ class DatabaseJournal:
     """
 
     def __init__(
-        self, database: Database, held: Held, lease: Lease, writer: EpisodeWriter, *, is_new: bool = False
+        self,
+        database: Database,
+        held: Held,
+        lease: Lease,
+        writer: EpisodeWriter,
+        *,
+        is_new: bool = False,
+        purse: Purse | None = None,
     ) -> None:
-        """Makes the journal. Of an episode that `is_new`, nothing was recorded yet, and nothing is looked for."""
+        """Makes the journal. Of an episode that `is_new`, nothing was recorded yet, and nothing is looked for.
+
+        `purse` is there when its job has a budget.
+        """
         self._database = database
         self._held = held
         self._lease = lease
         self._writer = writer
         self._is_new = is_new
+        self._purse = purse
         self._opened: set[tuple[int, ...]] | None = set() if is_new else None
 
     def rounds(self) -> list[Round]:
@@ -42,6 +55,20 @@ class DatabaseJournal:
     def check_between_rounds(self) -> None:
         """Raises what `check` raises, also when this process stops and another is to go on. Asks no database."""
         self._lease.check_between_rounds()
+
+    def check_budget(self) -> bool:
+        """Tells whether the job's budget has room for another round and an answer. Asks no database.
+
+        Raises BudgetExhausted when nothing of it is left, and FailedPrecondition when nobody can tell.
+        """
+        if self._purse is None:
+            return True
+        self._purse.check()
+        return not self._purse.nearly_spent
+
+    def noticed(self, step: Round) -> None:
+        """Records the notice of a finished round."""
+        insist(self._lease, lambda: self._database.work.notice(self._held, step))
 
     def opening(self) -> list[Message]:
         """Returns the conversation before the first reply, or nothing when it was never complete."""
@@ -57,14 +84,15 @@ class DatabaseJournal:
         event = pb.JobEvent(episode=str(self._held.name), caption_ready=ready)
         path = tuple(caption.caption.segment.path)
 
-        def write() -> None:
+        def write() -> Standing | None:
             known, self._opened = self._opened, None  # asked for again after a failure
             known = self._database.work.opened(self._held) if known is None else known
             if path in known:
-                self._write_calls(caption.calls, 0)
+                standing = self._write_calls(caption.calls, 0)
             else:
-                self._database.work.checkpoint(self._held, event, caption.calls)
+                standing = self._database.work.checkpoint(self._held, event, caption.calls)
             self._opened = known | {path}
+            return standing
 
         self._insist(write, caption.calls, 0)
 
@@ -91,22 +119,31 @@ class DatabaseJournal:
         self._record(calls, number)
 
     def _record(self, calls: Sequence[Call], number: int = 0) -> None:
-        insist(self._lease, lambda: self._write_calls(calls, number))
+        self._count(insist(self._lease, lambda: self._write_calls(calls, number)), calls, number)
 
-    def _write_calls(self, calls: Sequence[Call], number: int) -> None:
-        self._database.calls.record(calls, self._held.purpose, number or None)
+    def _write_calls(self, calls: Sequence[Call], number: int) -> Standing | None:
+        return self._database.calls.record(calls, self._held.purpose, number or None)
 
-    def _insist(self, write: Callable[[], object], calls: Sequence[Call], number: int) -> None:
+    def _insist(self, write: Callable[[], Standing | None], calls: Sequence[Call], number: int) -> None:
         """Writes something that holds calls, or at least the calls, when somebody else has the episode by now."""
         try:
-            insist(self._lease, write)
+            standing = insist(self._lease, write)
         except LeaseLost:
             self._record(calls, number)
             raise
+        self._count(standing, calls, number)
+
+    def _count(self, standing: Standing | None, calls: Sequence[Call], number: int) -> None:
+        """Notes what calls took, and how the job stands, unless that was not heard of."""
+        if self._purse is not None:
+            self._purse.took(number, calls)
+            if standing is not None:
+                self._purse.stands(standing)
 
     def _checkpoint(self, event: pb.JobEvent, calls: Sequence[Call], step: Round | None = None) -> None:
         event.episode = str(self._held.name)
-        number = step.number if step else 0
+        number, counted = step.number if step else 0, self._purse is not None
+        checkpoint = self._database.work.checkpoint
         self._insist(
-            lambda: self._database.work.checkpoint(self._held, event, calls, step=step, number=number), calls, number
+            lambda: checkpoint(self._held, event, calls, step=step, number=number, counted=counted), calls, number
         )

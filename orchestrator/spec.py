@@ -50,6 +50,15 @@ class Journal(Protocol):
     def check_between_rounds(self) -> None:
         """Raises what `check` raises, and Cancelled also when another worker is to go on from here."""
 
+    def check_budget(self) -> bool:
+        """Tells whether the job's budget has room for another round and an answer.
+
+        Raises BudgetExhausted when nothing of it is left. Cheap.
+        """
+
+    def noticed(self, step: Round) -> None:
+        """Records the notice of a finished round, which the reasoner is told before the next."""
+
     def opening(self) -> list[Message]:
         """Returns the conversation before the first reply, or nothing when it was never complete."""
 
@@ -72,7 +81,9 @@ class Journal(Protocol):
         """Records calls that were made for something that then failed."""
 
 
-Kind = Literal["answered", "rounds_exhausted", "time_exhausted", "invalid_output", "context_exhausted"]
+Kind = Literal[
+    "answered", "rounds_exhausted", "time_exhausted", "invalid_output", "context_exhausted", "budget_exhausted"
+]
 
 
 class Ending(Exception):
@@ -119,3 +130,9 @@ class ContextExhausted(Ending):
     """The conversation reached the reasoner's context length."""
 
     kind = "context_exhausted"
+
+
+class BudgetExhausted(Ending):
+    """Nothing was left of the job's budget."""
+
+    kind = "budget_exhausted"

@@ -15,11 +15,14 @@ from dataclasses import replace
 from longvideo import errors, logs, metrics
 from longvideo.errors import Cancelled, LongVideoError
 from longvideo.v1 import orchestrator_pb2 as pb
+from orchestrator import messages
+from orchestrator.budget import Purse
 from orchestrator.episode import navigate
 from orchestrator.journal import DatabaseJournal
 from orchestrator.leases import LOOK_SECONDS, Abandoned, Keeper, Lease, insist
 from orchestrator.spec import Answered, Ending, EpisodeSpec, Services
 from orchestrator.store import Database, LeaseLost
+from orchestrator.store.spending import Spent, Standing
 from orchestrator.store.work import End, Taken
 from orchestrator.tables import EpisodeRow
 from orchestrator.tools import Place
@@ -158,8 +161,10 @@ class Runner:
         """Returns how the episode ended, or None when it has not."""
         if taken.job.state == "cancelled":
             return _CANCELLED
-        journal = DatabaseJournal(self.database, taken.held, lease, taken.writer, is_new=taken.is_new)
         try:
+            journal = DatabaseJournal(
+                self.database, taken.held, lease, taken.writer, is_new=taken.is_new, purse=self._purse(taken)
+            )
             return _ended(navigate(spec_of(taken), self._services, journal))
         except Cancelled as error:
             return self._stopped(taken, lease, error)
@@ -169,6 +174,18 @@ class Runner:
             reference = secrets.token_hex(4)
             logger.exception("unexpected error %s in %s", reference, taken.held.name)
             return _failed(errors.Internal(f"An unexpected error happened; the worker's log has it under {reference}."))
+
+    def _purse(self, taken: Taken) -> Purse | None:
+        """Returns the purse of an episode whose job has a budget, with what its rounds took so far."""
+        budget = pb.Job.FromString(taken.job.spec).budget
+        if not budget.ByteSize():
+            return None
+        price, job = self.database.calls.price, taken.job
+        purse = Purse(budget, price, Standing(Spent(job.gpu_seconds, job.cost), running=1))
+        if not taken.is_new:
+            for row in self.database.calls.of_episode(taken.held.purpose):
+                purse.took(row.round or 0, [messages.call_of(row)])
+        return purse
 
     def _stopped(self, taken: Taken, lease: Lease, error: Cancelled) -> End | None:
         """Returns the end of an episode that was told to stop, if it is one."""

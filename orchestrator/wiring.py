@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from longvideo import ports, rpc
+from longvideo import ports, prices, rpc
 from longvideo.inference import ModelClient
 from longvideo.prompts import load_pack
 from longvideo.settings import Settings
@@ -14,6 +14,7 @@ from orchestrator.cleaning import Cleaner
 from orchestrator.db import Engine, sqlite_url
 from orchestrator.spec import Services
 from orchestrator.store import Database
+from orchestrator.store.spending import Price, no_price
 from orchestrator.tasks import Runner
 from orchestrator.tokens import Authenticator
 
@@ -21,8 +22,17 @@ from orchestrator.tokens import Authenticator
 def open_database(settings: Settings) -> Database:
     """Opens the database that the settings name. Raises what `Database` raises."""
     return Database(
-        _database_url(settings), lease_seconds=settings.lease_seconds, connections=settings.database_connections
+        _database_url(settings),
+        lease_seconds=settings.lease_seconds,
+        connections=settings.database_connections,
+        price=price(settings),
     )
+
+
+def price(settings: Settings) -> Price:
+    """Returns what tells the cost of calls. Raises BadSettings for a price book that is wrong."""
+    book = prices.load(settings.price_book)
+    return no_price if book is None else book.of
 
 
 def migrate_database(settings: Settings) -> tuple[str, str]:

@@ -644,9 +644,8 @@ class Spending(_message.Message):
     gpu_seconds: _builtins.float
     """The GPU-seconds."""
     cost: _builtins.float
-    """What they cost at the prices of the moments at which they were sent, in the
-    currency of the server's price book. Unset when a call was served by GPUs
-    for which there was no price.
+    """What these cost while the calls lasted, in the currency of the server's
+    price book. Unset when a call was served by GPUs for which there was no price.
     """
     def __init__(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from longvideo.prices import PriceBook
 from longvideo.settings import Settings
 from longvideo.storage import ObjectStore
 from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
@@ -14,7 +15,7 @@ from orchestrator.store import Database
 
 @dataclass(frozen=True)
 class Backend:
-    """The database, the object storage, the caption service, the settings, the way to the workers, and to videos.
+    """The database, the object storage, the caption service, the settings, the ways to workers and videos, the prices.
 
     `nudge` wakes so many workers; when that gets lost, a sweep wakes them.
     """
@@ -25,3 +26,4 @@ class Backend:
     settings: Settings
     nudge: Callable[[int], None]
     media: MediaReader
+    prices: PriceBook | None = None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 import uuid
 from collections.abc import Collection, Sequence
 
 from google.protobuf.duration_pb2 import Duration
 
 from longvideo import priorities, segments
-from longvideo.errors import InvalidArgument
+from longvideo.errors import FailedPrecondition, InvalidArgument
+from longvideo.prices import PriceBook
 from longvideo.resources import EpisodeName, JobName, SubtitlesName, VideoName
 from longvideo.settings import Settings
 from longvideo.v1 import orchestrator_pb2 as pb
@@ -115,6 +118,8 @@ def job(sent: pb.Job) -> pb.Job:
         label=label(sent.label, "job.label"),
     )
     checked.config.CopyFrom(sent.config)
+    if sent.budget.ByteSize():
+        checked.budget.CopyFrom(_budget(sent.budget, "job.budget"))
     return checked
 
 
@@ -195,6 +200,38 @@ def _limits(sent: pb.EpisodeLimits) -> pb.EpisodeLimits:
                 field="job.limits.max_duration",
             )
     return sent
+
+
+def _budget(sent: pb.Budget, field: str) -> pb.Budget:
+    for name in ("max_cost", "max_gpu_seconds"):
+        value = getattr(sent, name)
+        if not (math.isfinite(value) and value >= 0):
+            raise InvalidArgument(
+                f"{field}.{name} is {value:g}; give a number above 0, or 0 for no such bound", field=f"{field}.{name}"
+            )
+    return sent
+
+
+def priced(settings: Settings, book: PriceBook | None, job: pb.Job) -> None:
+    """Raises FailedPrecondition for a bound on the cost of a job whose calls might have no price."""
+    if not job.budget.max_cost:
+        return
+    said = f"job.budget.max_cost is {job.budget.max_cost:g}, and "
+    fix = "; give max_gpu_seconds, or let the server's operator "
+    if book is None:
+        raise FailedPrecondition(
+            f"{said}the server has no price book{fix}set price_book",
+            reason="PRICE_UNKNOWN",
+            field="job.budget.max_cost",
+        )
+    pool, now = job.config.pool, time.time()
+    pools = {each.pool for each in settings.endpoints if each.gpus and pool in {"", each.pool}}
+    if unknown := sorted(each for each in pools if book.price(each, now) is None):
+        raise FailedPrecondition(
+            f"{said}the price book has no price for {', '.join(unknown)}, where its calls may be served{fix}add it",
+            reason="PRICE_UNKNOWN",
+            field="job.budget.max_cost",
+        )
 
 
 def with_default_limits(limits: pb.EpisodeLimits) -> pb.EpisodeLimits:

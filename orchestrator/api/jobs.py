@@ -36,6 +36,7 @@ class JobMethods:
         fingerprint = hashlib.sha256(spec.SerializeToString(deterministic=True)).hexdigest()
         video = ready(self._access.video(VideoName.parse(spec.video, "job.video")))
         spec.config.CopyFrom(checks.config(self._backend.settings, self._access, spec.config, video, "job.config"))
+        checks.priced(self._backend.settings, self._backend.prices, spec)
         spec.limits.CopyFrom(checks.with_default_limits(spec.limits))
         row, new = self._backend.database.jobs.submit(
             spec,

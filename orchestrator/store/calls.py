@@ -13,7 +13,7 @@ from orchestrator.db import Engine
 from orchestrator.messages import clean
 from orchestrator.paging import Cursor
 from orchestrator.store import events, spending
-from orchestrator.store.spending import Price, Spent
+from orchestrator.store.spending import Price, Spent, Standing
 from orchestrator.tables import CallRow
 
 
@@ -54,12 +54,12 @@ class Calls:
 
     def __init__(self, engine: Engine, price: Price) -> None:
         self._engine = engine
-        self._price = price
+        self.price = price
 
-    def record(self, calls: Sequence[Call], purpose: Purpose, number: int | None = None) -> Spent | None:
+    def record(self, calls: Sequence[Call], purpose: Purpose, number: int | None = None) -> Standing | None:
         """Records calls, made in the round `number` of an episode, if that is what they were made for.
 
-        Returns what the job has spent in all, if there is one and there are calls.
+        Returns how the job stands then, if there is one and there are calls.
         """
         if not calls:
             return None
@@ -89,13 +89,19 @@ class Calls:
             assert isinstance(done, sa.CursorResult)
             if done.rowcount:
                 new.append(call)
-        return spending.spent(new, self._price)
+        return spending.spent(new, self.price)
 
     def page(self, place: Place, after: Cursor | None, limit: int) -> list[CallRow]:
         """Returns at most `limit` calls of a job or an episode, oldest first, from the one after a cursor."""
         query = sa.select(CallRow).where(_of(place)).order_by(CallRow.start_time, CallRow.id).limit(limit)
         if after is not None:
             query = query.where(sa.tuple_(CallRow.start_time, CallRow.id) > sa.tuple_(after.time, after.id))
+        with self._engine.read() as session:
+            return list(session.scalars(query))
+
+    def of_episode(self, purpose: Purpose) -> list[CallRow]:
+        """Returns all calls that were made for an episode."""
+        query = sa.select(CallRow).where(CallRow.job_id == purpose.job_id, CallRow.episode == purpose.episode)
         with self._engine.read() as session:
             return list(session.scalars(query))
 

@@ -40,6 +40,16 @@ _FINISH = sa.update(_ROUNDS).where(
 _FINISHED = ("observation", "notice", "repeated", "cached", "end_time")
 _FINISH = _FINISH.values({name: sa.bindparam(name) for name in _FINISHED})
 
+_NOTICE = (
+    sa.update(_ROUNDS)
+    .where(
+        _ROUNDS.c.job_id == sa.bindparam("of_job"),
+        _ROUNDS.c.episode == sa.bindparam("of_number"),
+        _ROUNDS.c.number == sa.bindparam("of_round"),
+    )
+    .values(notice=sa.bindparam("notice"))
+)
+
 
 class Held(NamedTuple):
     """An episode whose lease one worker holds. `owner` is unique to this time that it was taken up."""
@@ -70,6 +80,12 @@ def hold(connection: sa.Connection, held: Held, until: float, finished: int | No
     else:
         changed = connection.execute(_ADVANCE, lease | {"finished": finished})
     return changed.rowcount == 1
+
+
+def put_notice(connection: sa.Connection, held: Held, step: Round) -> None:
+    """Records what else is told after a round."""
+    place = {"of_job": held.job_id, "of_number": held.number, "of_round": step.number}
+    connection.execute(_NOTICE, place | {"notice": step.notice})
 
 
 def put_round(connection: sa.Connection, held: Held, step: Round) -> None:

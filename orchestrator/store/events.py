@@ -12,10 +12,16 @@ from sqlalchemy.orm import Session
 from longvideo.resources import EpisodeName
 from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator.messages import timestamp
-from orchestrator.store.spending import NOTHING, Spent
-from orchestrator.tables import EventRow, JobRow
+from orchestrator.store.spending import NOTHING, Spent, Standing
+from orchestrator.tables import IS_RUNNING, EpisodeRow, EventRow, JobRow
 
 _JOBS, _EVENTS = cast(sa.Table, JobRow.__table__), cast(sa.Table, EventRow.__table__)
+_RUNNING = (
+    sa.select(sa.func.count())
+    .where(EpisodeRow.tenant_id == _JOBS.c.tenant_id, EpisodeRow.job_id == _JOBS.c.id, IS_RUNNING)
+    .correlate(_JOBS)
+    .scalar_subquery()
+)
 _MOVE_ON = (
     sa.update(_JOBS)
     .where(_JOBS.c.id == sa.bindparam("of_job"))
@@ -24,7 +30,12 @@ _MOVE_ON = (
         gpu_seconds=_JOBS.c.gpu_seconds + sa.bindparam("gpu_seconds", type_=sa.Double()),
         cost=_JOBS.c.cost + sa.bindparam("cost", type_=sa.Double()),
     )
-    .returning(_JOBS.c.last_position, _JOBS.c.gpu_seconds, _JOBS.c.cost)
+    .returning(
+        _JOBS.c.last_position,
+        _JOBS.c.gpu_seconds,
+        _JOBS.c.cost,
+        sa.case((sa.bindparam("counted", type_=sa.Boolean()), _RUNNING), else_=0),
+    )
 )
 _INSERT = sa.insert(_EVENTS)
 
@@ -34,18 +45,21 @@ def append(
     job_id: str,
     events: Sequence[pb.JobEvent],
     spent: Spent = NOTHING,
+    *,
+    counted: bool = False,
     **changes: Any,
-) -> Spent:
+) -> Standing:
     """Adds events to a job and what it has spent, and makes `changes` to its row in the same statement.
 
-    Returns what it has spent in all.
+    Returns how it stands then; its running episodes only where they are to be `counted`.
 
     That statement locks the row until the transaction ends, so positions become visible in their order. A transaction
     that also changes an episode does so before: with one order everywhere, no two wait for each other.
     """
     statement = _MOVE_ON.values(changes) if changes else _MOVE_ON
-    moved = session.execute(statement, {"of_job": job_id, "count": len(events), **spent._asdict()})
-    last, *total = moved.one_or_none() or (0, *NOTHING)  # a job that was deleted meanwhile
+    values = {"of_job": job_id, "count": len(events), "counted": counted, **spent._asdict()}
+    moved = session.execute(statement, values).one_or_none()
+    last, gpu_seconds, cost, running = moved or (0, *NOTHING, 0)  # a job that was deleted meanwhile
     now, rows = timestamp(time.time()), []
     for position, event in enumerate(events, start=last - len(events) + 1):
         event.position = position
@@ -61,4 +75,4 @@ def append(
         )
     if rows:
         session.execute(_INSERT, rows if len(rows) > 1 else rows[0])
-    return Spent(*total)
+    return Standing(Spent(gpu_seconds, cost), running)

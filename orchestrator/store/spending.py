@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 
 from longvideo.usage import Call
 
-Price = Callable[[str, float], float | None]
-"""Tells what an hour of a GPU of a pool costs at a moment, or None where nobody has said so."""
+Price = Callable[[Call], float | None]
+"""Tells what the GPUs of a call cost while it lasted, or None where a price is not known."""
 
 
 class Spent(NamedTuple):
@@ -21,17 +21,23 @@ class Spent(NamedTuple):
 NOTHING: Final = Spent(0.0, 0.0)
 
 
+class Standing(NamedTuple):
+    """What a job has spent in all, and how many of its episodes run; 0 where nobody asked."""
+
+    spent: Spent
+    running: int
+
+
 def spent(calls: Iterable[Call], price: Price) -> Spent:
-    """Returns what calls took: the seconds of each times the GPUs of its replica, at the price of its moment."""
+    """Returns what calls took: the seconds of each times the GPUs of its replica, and what these cost meanwhile."""
     gpu_seconds, cost = NOTHING
     for call in calls:
         took = call.seconds * call.gpus
         gpu_seconds += took
-        if took and cost is not None:
-            hourly = price(call.pool, call.start_time)
-            cost = None if hourly is None else cost + took / 3600 * hourly
+        paid = price(call) if took else 0.0
+        cost = None if cost is None or paid is None else cost + paid
     return Spent(gpu_seconds, cost)
 
 
-def no_price(_pool: str, _moment: float) -> None:
+def no_price(_call: Call) -> None:
     """Knows no price."""

@@ -28,7 +28,7 @@ from orchestrator.store.bell import Bell
 from orchestrator.store.calls import Calls
 from orchestrator.store.checkpoints import Held
 from orchestrator.store.jobs import looks, opened, rounds_of
-from orchestrator.store.spending import Spent
+from orchestrator.store.spending import Standing
 from orchestrator.tables import IS_PENDING, IS_RUNNING, EpisodeRow, JobRow, VideoRow
 from orchestrator.transcript import Message, Round
 
@@ -297,11 +297,19 @@ class Work:
         return {tuple(event.caption_ready.caption.segment.path) for event in told}
 
     def checkpoint(
-        self, held: Held, event: pb.JobEvent, calls: Sequence[Call], *, step: Round | None = None, number: int = 0
-    ) -> Spent:
+        self,
+        held: Held,
+        event: pb.JobEvent,
+        calls: Sequence[Call],
+        *,
+        step: Round | None = None,
+        number: int = 0,
+        counted: bool = False,
+    ) -> Standing:
         """Records an event with the calls that led to it, in round `number`, and how a round stands by now.
 
-        Returns what the job has spent in all. Raises LeaseLost, and then has changed nothing.
+        Returns how the job stands then; its running episodes only where they are to be `counted`. Raises LeaseLost, and
+        then has changed nothing.
         """
         finished = step.number if step is not None and step.finished else None
         with self._engine.change() as connection:
@@ -311,9 +319,16 @@ class Work:
             if step is not None:
                 checkpoints.put_round(connection, held, step)
             spent = self._calls.put(connection, calls, held.purpose, number or None)
-            total = events.append(connection, held.job_id, [event], spent)
+            standing = events.append(connection, held.job_id, [event], spent, counted=counted)
         self._bell.ring(held.job_id)
-        return total
+        return standing
+
+    def notice(self, held: Held, step: Round) -> None:
+        """Records what else the reasoner is told after a round that is finished. Raises LeaseLost."""
+        with self._engine.change() as connection:
+            if not checkpoints.hold(connection, held, time.time() + self.lease_seconds, None):
+                raise _lost(held)
+            checkpoints.put_notice(connection, held, step)
 
     def end(self, held: Held, writer: EpisodeWriter, end: End) -> pb.Episode:
         """Ends an episode, and its job when it was the last. Returns it as it is then. Raises LeaseLost."""

@@ -27,12 +27,15 @@ from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
 from longvideo.video import VideoIndex
 from orchestrator import messages
+from orchestrator.budget import Purse
 from orchestrator.journal import DatabaseJournal
 from orchestrator.leases import Lease
 from orchestrator.paging import Cursor
 from orchestrator.protocol import Answer, GetCaption, VideoQA
+from orchestrator.spec import BudgetExhausted
 from orchestrator.store import Database, LeaseLost
 from orchestrator.store.calls import Place, Purpose
+from orchestrator.store.spending import NOTHING, Standing, no_price
 from orchestrator.store.work import End, Taken
 from orchestrator.tables import CallRow, EpisodeRow, HoldingRow, JobRow
 from orchestrator.tools import Captioned
@@ -1020,6 +1023,45 @@ class DatabaseSuite:
         assert spending.gpu_seconds == pytest.approx(total)
         assert not spending.HasField("cost"), "nobody knows a price"
         assert total == 2.0 + 10.0 + 2.0
+
+    def test_budget_costs_no_statement(self, database: Database) -> None:
+        """A round of a job with a budget is the same ten statements; they bring back what all its episodes spent."""
+        job = submit(database, 3)
+        taken, other = take(database, job), take(database, job, 2)
+        purse = Purse(pb.Budget(max_gpu_seconds=20.0), no_price, Standing(NOTHING, 1))
+        book = DatabaseJournal(database, taken.held, Lease("w"), taken.writer, purse=purse)
+        statements: list[str] = []
+        listener = (database.engine.sqlalchemy, "before_cursor_execute", lambda *sent: statements.append(sent[2]))
+        sa.event.listen(*listener)
+        assert book.check_budget()
+        book.decided(decided(1), [call(seconds=1.0)])
+        book.finished(finished(decided(1)), [call(role="qa", seconds=2.0, gpus=2)])
+        assert book.check_budget()
+        sa.event.remove(*listener)
+        assert len([each for each in statements if not each.startswith("BEGIN")]) == 10
+        journal(database, other).decided(decided(1), [call(seconds=4.0)])
+        book.decided(decided(2), ())
+        assert book.check_budget() is False, "9 of 20 are spent, and both episodes need 6 more"
+        database.work.release(other.held)
+        book.finished(finished(decided(2)), ())
+        assert book.check_budget()
+        book.corrected(3, "what?", [call(seconds=11.0)])
+        with pytest.raises(BudgetExhausted, match="took 20 of 20 GPU-seconds"):
+            book.check_budget()
+
+    def test_notice_of_a_finished_round(self, database: Database) -> None:
+        """What is told after a round can be added when it is finished, by nobody but who has the episode."""
+        job = submit(database)
+        taken = take(database, job)
+        book, step = journal(database, taken), finished(decided(1))
+        book.decided(decided(1), ())
+        book.finished(step, ())
+        step.notice = "It is the last."
+        book.noticed(step)
+        assert [each.notice for each in database.work.rounds(taken.held)] == ["It is the last."]
+        database.work.release(taken.held)
+        with pytest.raises(LeaseLost):
+            book.noticed(step)
 
     def test_new_episode_reads_nothing(self, database: Database) -> None:
         """Of an episode that nobody had before, its journal asks the database nothing; of another it does."""

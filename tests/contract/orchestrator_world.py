@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlparse
 
 from longvideo import rpc
 from longvideo.inference import Endpoint, ModelClient
+from longvideo.prices import PriceBook
 from longvideo.prompts import load_pack
 from longvideo.settings import Settings
 from longvideo.storage import DirectoryStore, ObjectStore, open_store
@@ -26,6 +27,7 @@ from orchestrator.db import sqlite_url
 from orchestrator.servicer import Backend, OrchestratorServicer, registration
 from orchestrator.spec import Services
 from orchestrator.store import Database
+from orchestrator.store.spending import no_price
 from orchestrator.tasks import Runner
 from orchestrator.tokens import Authenticator
 from tests.contract.library import MEDIA
@@ -58,11 +60,12 @@ class World:
         max_watchers: int = 32,
         work: bool = True,
         tokens: bool = False,
+        book: PriceBook | None = None,
         **settings: Any,
     ) -> None:
         directory.mkdir(exist_ok=True)
         self.directory = directory
-        self.patience, self.max_watchers, self.tokens = patience, max_watchers, tokens
+        self.patience, self.max_watchers, self.tokens, self.book = patience, max_watchers, tokens, book
         self.reason: Callable[[int], Reply | str] = lambda number: SCRIPT[number]
         self.reasoner = ScriptedModelServer(lambda request: self.reason(_round(request)))
         self.services = ScriptedServices()
@@ -76,7 +79,9 @@ class World:
 
     def start(self, *, work: bool = True) -> None:
         """Starts the orchestrator, as after a restart of its process."""
-        self.database = Database(sqlite_url(self.directory / "longvideo.db"))
+        self.database = Database(
+            sqlite_url(self.directory / "longvideo.db"), price=self.book.of if self.book else no_price
+        )
         self.database.release_all_leases()
         self.client = ModelClient("reason", [self.endpoint], max_attempts=1)
         captions, video_qa = CaptionServiceStub(self.channel), VideoQAServiceStub(self.channel)
@@ -86,7 +91,7 @@ class World:
         self.app = make_app(self.settings, lambda: self.runner)
         if work:
             self.worker = start_worker(self.app, self.runner, self.cleaner, 4)
-        backend = Backend(self.database, self.objects, captions, self.settings, nudger(self.app), MEDIA)
+        backend = Backend(self.database, self.objects, captions, self.settings, nudger(self.app), MEDIA, self.book)
         self.servicer = servicer = OrchestratorServicer(backend, max_watchers=self.max_watchers)
         authenticate = Authenticator(self.database.tenants) if self.tokens else None
         self.server = rpc.serve([registration(servicer)], authenticate=authenticate)

@@ -22,7 +22,7 @@ from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
 from longvideo.v1.video_qa_pb2_grpc import VideoQAServiceStub
 from orchestrator.episode import navigate
 from orchestrator.protocol import Answer, GetCaption, VideoQA
-from orchestrator.spec import Ending, EpisodeSpec, Services
+from orchestrator.spec import BudgetExhausted, Ending, EpisodeSpec, Services
 from orchestrator.tools import Captioned, Place
 from orchestrator.transcript import Message, Question, Round
 
@@ -46,6 +46,8 @@ class MemoryJournal:
     stop: Exception | None = None
     stop_after_decisions: int | None = None
     failed_in: list[int] = field(default_factory=list)
+    room: list[bool] = field(default_factory=list)
+    notices: list[int] = field(default_factory=list)
 
     def rounds(self) -> list[Round]:
         return [replace(step) for step in self.kept]
@@ -56,6 +58,16 @@ class MemoryJournal:
 
     def check_between_rounds(self) -> None:
         self.check()
+
+    def check_budget(self) -> bool:
+        """Says in turn whether there is room, and then that nothing is left."""
+        if not self.room:
+            raise BudgetExhausted("Nothing is left.")
+        return self.room.pop(0)
+
+    def noticed(self, step: Round) -> None:
+        self.kept[step.number - 1].notice = step.notice
+        self.notices.append(step.number)
 
     def opening(self) -> list[Message]:
         return self.first
@@ -95,7 +107,7 @@ class World:
         self.services = ScriptedServices()
         self.reasoner = ScriptedModelServer(self.say)
         self.server = self.services.serve()
-        self.journal = MemoryJournal()
+        self.journal = MemoryJournal(room=[True] * 100)
         self.client = ModelClient("reason", [Endpoint(url=self.reasoner.url, roles=frozenset({"reason"}))])
 
     def say(self, _: dict[str, Any]) -> Reply | str:
@@ -394,3 +406,42 @@ def test_a_clean_ending_is_not_an_error(world: World) -> None:
     ending = world.run("<think>t</think>\n<answer>It cannot be determined from the video.</answer>")
 
     assert (ending.kind, ending.choice) == ("answered", "")
+
+
+def test_budget_that_is_nearly_spent(world: World) -> None:
+    """When there is no room for another round, the reasoner is told that the next is its last, and answers in it."""
+    world.journal.room = [True, True, True, False]
+    ending = world.run(CAPTION_2_4, CAPTION_2_4_1, ASK, ASK, ASK)
+    assert (ending.kind, len(world.journal.kept), world.journal.notices) == ("rounds_exhausted", 2, [2])
+    assert "last round" not in world.prompts()[1][-1]["content"]
+    assert "last round" in world.prompts()[2][-1]["content"]
+    world.reasoner.requests.clear()
+    world.journal.room = [False]
+    assert world.run(ANSWER).kind == "answered"
+    assert world.journal.notices == [2], "it is told once"
+    assert world.prompts()[0][-1]["content"].count("last round") == 1
+
+
+@pytest.mark.parametrize("looks", [0, 1, 2, 3])
+def test_budget_of_which_nothing_is_left(world: World, looks: int) -> None:
+    """When nothing is left, no model is called any more: before the captions, before the first round, and later."""
+    world.journal.room = [True] * looks
+    ending = world.run(CAPTION_2_4, CAPTION_2_4_1, ASK, ANSWER)
+    assert (ending.kind, ending.message) == ("budget_exhausted", "Nothing is left.")
+    assert len(world.prompts()) == max(0, looks - 1)
+    assert len(world.services.caption_requests) == (0, 4, 5, 6)[looks]
+
+
+def test_answer_that_is_paid_for(world: World) -> None:
+    """An answer that was given before its worker died is the answer, whatever is left; an action is not begun."""
+    world.journal.stop_after_decisions = 1
+    with pytest.raises(KeyboardInterrupt):
+        world.run(ANSWER)
+    world.journal.room = []
+    ending = world.run()
+    assert (ending.kind, ending.choice) == ("answered", "B")
+    world.journal.kept, world.journal.room = [], [True]
+    with pytest.raises(KeyboardInterrupt):
+        world.run(CAPTION_2_4)
+    assert world.run().kind == "budget_exhausted"
+    assert len(world.services.caption_requests) == 4

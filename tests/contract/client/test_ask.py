@@ -76,12 +76,14 @@ def test_multiple_choice_travels(run: Run, talk: Path, orchestrator: FakeOrchest
     orchestrator.episode.answer = orchestrator.episode.choice = "B"
     ran = run(
         "ask", talk, "Which?", "--option", "A. blue", "--option", "B. red", "--max-rounds", "7",
-        "--max-seconds", "90", "--min-width", "3", "--sampling", "light", "--pool", "h800",
+        "--max-seconds", "90", "--max-gpu-seconds", "40", "--min-width", "3", "--sampling", "light", "--pool", "h800",
     )  # fmt: skip
     request = next(request for request in orchestrator.requests if isinstance(request, pb.SubmitJobRequest))
     assert list(request.job.questions[0].options) == ["A. blue", "B. red"]
     assert request.job.limits.max_rounds == 7
     assert request.job.limits.max_duration.seconds == 90
+    assert request.job.budget == pb.Budget(max_gpu_seconds=40)
+    assert "Budget    spent 0.0 of 40 GPU-seconds; models that are not said to use a GPU take nothing" in ran.out
     assert (request.job.config.min_width, request.job.config.sampling, request.job.config.pool) == (3, 2, "h800")
     assert "Answer    B. red" in ran.out
 

@@ -137,6 +137,26 @@ def test_right_answers_are_told(run: Run, talk: Path, tmp_path: Path, orchestrat
     assert [(each["truth"], each["correct"]) for each in listed["episodes"]] == [("b", False), ("because", None)]
 
 
+def test_a_job_has_a_budget(run: Run, talk: Path, orchestrator: FakeOrchestrator) -> None:
+    """What a job may take is sent, and shown beside what it took; what is no amount is refused before anything."""
+    run("jobs", "submit", talk, "Which boat?", "--max-cost", "2.5", "--max-gpu-seconds", "100")
+    job = orchestrator.jobs["jobs/j1"]
+    assert job.budget == pb.Budget(max_cost=2.5, max_gpu_seconds=100)
+    assert "Budget    spent 0.0 of 100 GPU-seconds and an unknown part of 2.5" in run("jobs", "show", "j1").out
+    job.spending.gpu_seconds, job.spending.cost = 31.5, 1.25
+    shown = run("jobs", "show", "j1").out
+    assert "Budget    spent 31.5 of 100 GPU-seconds and 1.25 of 2.5 in the price book's currency\n" in shown
+    told = json.loads(run("jobs", "show", "j1", "--json").out)
+    assert told["budget"] == {"max_cost": 2.5, "max_gpu_seconds": 100}
+    assert told["spending"] == {"gpu_seconds": 31.5, "cost": 1.25}
+    run("jobs", "submit", talk, "Which boat?")
+    assert "Budget" not in run("jobs", "show", "j2").out
+    for amount in ("0", "-1", "nan"):
+        ran = run("jobs", "submit", talk, "Which boat?", "--max-gpu-seconds", amount)
+        assert (ran.code, len(orchestrator.jobs)) == (2, 2)
+        assert f"--max-gpu-seconds is {amount}; give a number above 0" in ran.err
+
+
 def test_a_watch_starts_where_it_is_told(run: Run, talk: Path, orchestrator: FakeOrchestrator) -> None:
     """--position leaves out what was seen already."""
     run("jobs", "submit", talk, "Which boat?")
