@@ -16,7 +16,7 @@ from tests.chart.rendering import CASES, REPOSITORY, rendered
 
 KINDS = {"inferenceservices", "servingruntimes", "scaledobjects", "podmonitors", "prometheusrules"}
 DEFINED = ("serving.kserve.io/", "keda.sh/", "monitoring.coreos.com/")
-CUSTOM = (*DEFINED, "cert-manager.io/")
+CUSTOM = (*DEFINED, "cert-manager.io/", "gateway.networking.k8s.io/")
 
 
 @pytest.mark.parametrize("version", ["1.32", "1.34", "1.37"])

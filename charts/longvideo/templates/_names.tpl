@@ -79,3 +79,13 @@ labels:
 {{- if not (include "longvideo.apiTlsSecret" .) }}{{ $names = concat $names .Values.api.tls.hosts }}{{ end -}}
 {{- toJson $names -}}
 {{- end -}}
+
+{{/* A name that the API's certificate is for: what probes and gateways expect of it. */}}
+{{- define "longvideo.apiName" -}}
+{{- if include "longvideo.apiTlsSecret" . }}{{ first .Values.api.tls.hosts }}{{ else }}{{ include "longvideo.host" (dict "root" . "component" "api") }}{{ end -}}
+{{- end -}}
+
+{{/* The secret with the certificate that an Ingress shows to clients. */}}
+{{- define "longvideo.ingressTlsSecret" -}}
+{{ .Values.ingress.tls.existingSecret | default (printf "%s-ingress-tls" (include "longvideo.fullname" .)) }}
+{{- end -}}

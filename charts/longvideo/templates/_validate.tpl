@@ -40,4 +40,22 @@
 {{- end -}}
 {{- if and .Values.prices.gpuHours (not .Values.prices.currency) }}{{ fail "prices.gpuHours is set, and prices.currency is empty: say in which currency, such as EUR" }}{{ end -}}
 {{- if and .Values.prices.alone (not .Values.prices.gpuHours) }}{{ fail "prices.alone is set, and prices.gpuHours is empty: a price book needs prices" }}{{ end -}}
+{{- with .Values.ingress -}}
+{{- if .enabled -}}
+{{- if not .hosts }}{{ fail "ingress.hosts is empty: list the names that clients use" }}{{ end -}}
+{{- if and $.Values.networkPolicy.enabled (not .from) -}}
+{{- fail "ingress.from is empty: say whose pods the traffic comes from, such as [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: envoy-gateway-system}}}]" -}}
+{{- end -}}
+{{- if and (ne .kind "Ingress") (not .gateway.name) }}{{ fail (printf "ingress.gateway.name is empty: a %s needs a Gateway, or set ingress.kind=Ingress" .kind) }}{{ end -}}
+{{- if and (eq .kind "TLSRoute") (not $.Values.tls.enabled) }}{{ fail "ingress.kind is TLSRoute, but tls.enabled is false: enable it, or set ingress.kind=GRPCRoute" }}{{ end -}}
+{{- range .hosts -}}
+{{- if and (eq $.Values.ingress.kind "TLSRoute") (not (has . $.Values.api.tls.hosts)) }}{{ fail (printf "ingress.hosts names %s, which the API's certificate is not for: add it to api.tls.hosts" .) }}{{ end -}}
+{{- end -}}
+{{- if and (eq .kind "GRPCRoute") $.Values.tls.enabled (not .authority.name) (not (include "longvideo.apiTlsSecret" $)) -}}
+{{- fail "ingress.authority.name is empty: name the ConfigMap whose ca.crt signs the services' certificates, or pass TLS on with ingress.kind=TLSRoute" -}}
+{{- end -}}
+{{- if and (eq .kind "Ingress") (not .tls.existingSecret) (not .tls.issuer.name) }}{{ fail "ingress.kind is Ingress, and there is no certificate for clients: set ingress.tls.existingSecret or ingress.tls.issuer.name" }}{{ end -}}
+{{- if and .tls.existingSecret .tls.issuer.name }}{{ fail "ingress.tls.existingSecret and ingress.tls.issuer.name are both set: set one of them" }}{{ end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
