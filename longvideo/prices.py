@@ -89,6 +89,10 @@ class PriceBook:
         cost = self.cost(call.pool, call.start_time, call.start_time + call.seconds) if call.gpus else 0.0
         return None if cost is None else call.gpus * cost
 
+    def changes(self, pool: str) -> list[tuple[float, float]]:
+        """Returns the prices of a pool's GPU-hour, each with the moment from which on it holds, in order."""
+        return [(price.valid_from, price.gpu_hour) for price in self._prices.get(pool, ())]
+
     def alone(self, role: str, model: str, pool: str) -> float | None:
         """Returns how many seconds a call takes that has a model for itself, where the book says it."""
         return self._alone.get((role, model, pool))

@@ -177,6 +177,12 @@ class Settings(BaseSettings):
     price_book: Path | None = None
     """The price book: a TOML file that says what a GPU-hour costs in each pool. Without one no cost is known."""
 
+    prometheus_url: str = Field("", pattern=r"^(https?://[^\s/]+\S*)?$")
+    """Where the Prometheus server is that scrapes the models, `http://host:9090`: it tells what was provided.
+
+    Without it reports of cost do not know what GPUs cost while they stood idle.
+    """
+
     sampling: Literal["trained", "light"] = "trained"
     """How many frames and words a caption gets when a request does not say."""
 

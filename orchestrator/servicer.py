@@ -11,6 +11,7 @@ import grpc
 from longvideo.v1 import orchestrator_pb2, orchestrator_pb2_grpc
 from orchestrator.api.access import Access, guarded
 from orchestrator.api.backend import Backend
+from orchestrator.api.costs import MAX_REPORTS, CostMethods
 from orchestrator.api.jobs import JobMethods
 from orchestrator.api.ledger import MAX_EXPORTS, LedgerMethods
 from orchestrator.api.trees import MAX_BUILDS, TreeMethods
@@ -27,7 +28,7 @@ SERVICE_NAME = _SERVICE.full_name
 
 @guarded(tuple(method.name for method in _SERVICE.methods))
 class OrchestratorServicer(
-    VideoMethods, TreeMethods, JobMethods, LedgerMethods, orchestrator_pb2_grpc.OrchestratorServiceServicer
+    VideoMethods, TreeMethods, JobMethods, LedgerMethods, CostMethods, orchestrator_pb2_grpc.OrchestratorServiceServicer
 ):
     """Answers `longvideo.v1.OrchestratorService`."""
 
@@ -39,6 +40,7 @@ class OrchestratorServicer(
         self._watching = Watching(backend.database, min(max_watchers, max(1, backend.settings.rpc_concurrency // 2)))
         self._builds = threading.BoundedSemaphore(MAX_BUILDS)
         self._exports = threading.BoundedSemaphore(MAX_EXPORTS)
+        self._reports = threading.BoundedSemaphore(MAX_REPORTS)
 
     def stop_watching(self) -> None:
         """Ends the streams that follow jobs."""

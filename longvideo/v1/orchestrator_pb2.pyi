@@ -46,6 +46,62 @@ EPISODE_VIEW_FULL: EpisodeView.ValueType  # 2
 """Everything."""
 Global___EpisodeView: _TypeAlias = EpisodeView  # noqa: Y015
 
+class _CostDimension:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CostDimensionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CostDimension.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COST_DIMENSION_UNSPECIFIED: _CostDimension.ValueType  # 0
+    """Never valid."""
+    COST_DIMENSION_TENANT: _CostDimension.ValueType  # 1
+    """Whose call it was."""
+    COST_DIMENSION_JOB: _CostDimension.ValueType  # 2
+    """The job."""
+    COST_DIMENSION_VIDEO: _CostDimension.ValueType  # 3
+    """The video."""
+    COST_DIMENSION_LABEL: _CostDimension.ValueType  # 4
+    """The label of the job."""
+    COST_DIMENSION_ROLE: _CostDimension.ValueType  # 5
+    """What the model was used for."""
+    COST_DIMENSION_MODEL: _CostDimension.ValueType  # 6
+    """The model."""
+    COST_DIMENSION_POOL: _CostDimension.ValueType  # 7
+    """The pool that served the call."""
+    COST_DIMENSION_DAY: _CostDimension.ValueType  # 8
+    """The day, in UTC, on which the call was sent."""
+    COST_DIMENSION_EPISODE: _CostDimension.ValueType  # 9
+    """The question."""
+    COST_DIMENSION_ROUND: _CostDimension.ValueType  # 10
+    """The round of the question."""
+
+class CostDimension(_CostDimension, metaclass=_CostDimensionEnumTypeWrapper):
+    """What a report of cost can be broken down by."""
+
+COST_DIMENSION_UNSPECIFIED: CostDimension.ValueType  # 0
+"""Never valid."""
+COST_DIMENSION_TENANT: CostDimension.ValueType  # 1
+"""Whose call it was."""
+COST_DIMENSION_JOB: CostDimension.ValueType  # 2
+"""The job."""
+COST_DIMENSION_VIDEO: CostDimension.ValueType  # 3
+"""The video."""
+COST_DIMENSION_LABEL: CostDimension.ValueType  # 4
+"""The label of the job."""
+COST_DIMENSION_ROLE: CostDimension.ValueType  # 5
+"""What the model was used for."""
+COST_DIMENSION_MODEL: CostDimension.ValueType  # 6
+"""The model."""
+COST_DIMENSION_POOL: CostDimension.ValueType  # 7
+"""The pool that served the call."""
+COST_DIMENSION_DAY: CostDimension.ValueType  # 8
+"""The day, in UTC, on which the call was sent."""
+COST_DIMENSION_EPISODE: CostDimension.ValueType  # 9
+"""The question."""
+COST_DIMENSION_ROUND: CostDimension.ValueType  # 10
+"""The round of the question."""
+Global___CostDimension: _TypeAlias = CostDimension  # noqa: Y015
+
 @_typing.final
 class CreateVideoRequest(_message.Message):
     """Announces a video."""
@@ -635,7 +691,7 @@ Global___Budget: _TypeAlias = Budget  # noqa: Y015
 
 @_typing.final
 class Spending(_message.Message):
-    """What the model calls of a job have taken, counted as for a Budget."""
+    """What model calls have taken."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -778,7 +834,7 @@ class Job(_message.Message):
 
     @_builtins.property
     def spending(self) -> Global___Spending:
-        """What its model calls have taken. Output only."""
+        """What its model calls have taken, counted as for its budget. Output only."""
 
     def __init__(
         self,
@@ -2013,3 +2069,511 @@ class UsageRow(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UsageRow: _TypeAlias = UsageRow  # noqa: Y015
+
+@_typing.final
+class GetCostReportRequest(_message.Message):
+    """Names the model calls to report on, and how."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Whose calls. Empty means the caller's own tenant's; an admin may name
+    another, or `-` for all. Must be empty when there is a job.
+    """
+    job: _builtins.str
+    """Only the calls of this job, `jobs/{job}`. Optional."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """From when. Unset means from the first call, or from the job's start."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Until before when. Unset means until now."""
+
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[Global___CostDimension.ValueType]:
+        """What the rows are, each at most once. Empty for the total alone."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        tenant: _builtins.str = ...,
+        job: _builtins.str = ...,
+        group_by: _abc.Iterable[Global___CostDimension.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "group_by", b"group_by", "job", b"job", "start_time", b"start_time", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCostReportRequest: _TypeAlias = GetCostReportRequest  # noqa: Y015
+
+@_typing.final
+class CostReport(_message.Message):
+    """What a period cost. Calls, tokens and model time are those of the calls that
+    were sent in the period; GPU time and cost are what was spent within it, so
+    that the reports of two days add up to the report of both.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    PROVIDED_FIELD_NUMBER: _builtins.int
+    ALONE_TIMES_FIELD_NUMBER: _builtins.int
+    WASTED_FIELD_NUMBER: _builtins.int
+    SAVINGS_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    currency: _builtins.str
+    """The currency of every cost, such as `EUR`. Empty without a price book: then
+    no cost is known.
+    """
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """From when."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Until before when."""
+
+    @_builtins.property
+    def total(self) -> Global___CostRow:
+        """All of it."""
+
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___CostRow]:
+        """The parts, by what was asked for, the dearest first."""
+
+    @_builtins.property
+    def provided(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProvidedCost]:
+        """What was provided. Only in reports about all tenants, where Prometheus knows
+        it.
+        """
+
+    @_builtins.property
+    def alone_times(self) -> _containers.RepeatedCompositeFieldContainer[Global___AloneTime]:
+        """How long calls take alone, which the isolated basis rests on."""
+
+    @_builtins.property
+    def wasted(self) -> _containers.RepeatedCompositeFieldContainer[Global___WastedCost]:
+        """What went into calls that gave nothing, by how they ended."""
+
+    @_builtins.property
+    def savings(self) -> Global___CostSavings:
+        """What was not spent."""
+
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedCompositeFieldContainer[Global___CostNote]:
+        """Why something is not known."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        currency: _builtins.str = ...,
+        total: Global___CostRow | None = ...,
+        rows: _abc.Iterable[Global___CostRow] | None = ...,
+        provided: _abc.Iterable[Global___ProvidedCost] | None = ...,
+        alone_times: _abc.Iterable[Global___AloneTime] | None = ...,
+        wasted: _abc.Iterable[Global___WastedCost] | None = ...,
+        savings: Global___CostSavings | None = ...,
+        notes: _abc.Iterable[Global___CostNote] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "savings", b"savings", "start_time", b"start_time", "total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alone_times", b"alone_times", "currency", b"currency", "end_time", b"end_time", "notes", b"notes", "provided", b"provided", "rows", b"rows", "savings", b"savings", "start_time", b"start_time", "total", b"total", "wasted", b"wasted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CostReport: _TypeAlias = CostReport  # noqa: Y015
+
+@_typing.final
+class CostRow(_message.Message):
+    """A part of a report. A field that it was not grouped by is empty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
+    VIDEO_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    DAY_FIELD_NUMBER: _builtins.int
+    EPISODE_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    CALL_COUNT_FIELD_NUMBER: _builtins.int
+    MODEL_DURATION_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    CACHED_TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    COMPLETION_TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    IMAGE_COUNT_FIELD_NUMBER: _builtins.int
+    ISOLATED_FIELD_NUMBER: _builtins.int
+    ATTRIBUTED_FIELD_NUMBER: _builtins.int
+    ALLOCATED_FIELD_NUMBER: _builtins.int
+    IDLE_FIELD_NUMBER: _builtins.int
+    WASTED_FIELD_NUMBER: _builtins.int
+    WASTED_CALL_COUNT_FIELD_NUMBER: _builtins.int
+    RETRY_COUNT_FIELD_NUMBER: _builtins.int
+    QUESTION_COUNT_FIELD_NUMBER: _builtins.int
+    ANSWERED_COUNT_FIELD_NUMBER: _builtins.int
+    JUDGED_COUNT_FIELD_NUMBER: _builtins.int
+    CORRECT_COUNT_FIELD_NUMBER: _builtins.int
+    ISOLATED_DURATION_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Whose calls."""
+    job: _builtins.str
+    """The job, `jobs/{job}`. Also empty for what was made outside of jobs."""
+    video: _builtins.str
+    """The video, `videos/{sha256}`."""
+    label: _builtins.str
+    """The label of the job."""
+    role: _types_pb2.Role.ValueType
+    """The role."""
+    model: _builtins.str
+    """The model."""
+    pool: _builtins.str
+    """The pool."""
+    day: _builtins.str
+    """The day in UTC, such as `2026-03-01`."""
+    episode: _builtins.str
+    """The question, `jobs/{job}/episodes/{episode}`."""
+    round: _builtins.int
+    """The round of the question, from 1. 0 also for what comes before the first."""
+    call_count: _builtins.int
+    """How many calls were sent, failed ones included."""
+    prompt_token_count: _builtins.int
+    """Their prompt tokens, cached ones included."""
+    cached_token_count: _builtins.int
+    """Those that came from the prefix cache."""
+    completion_token_count: _builtins.int
+    """The tokens that they generated."""
+    image_count: _builtins.int
+    """The pictures that they showed."""
+    wasted_call_count: _builtins.int
+    """How many calls gave nothing: failed, cancelled, or an answer that could not
+    be used.
+    """
+    retry_count: _builtins.int
+    """How many calls were made because an earlier attempt had failed."""
+    question_count: _builtins.int
+    """How many questions ended in the period. Roles, models, pools and rounds do
+    not divide questions: each of their rows has all.
+    """
+    answered_count: _builtins.int
+    """How many of them were answered."""
+    judged_count: _builtins.int
+    """How many of the answers could be compared with the truth."""
+    correct_count: _builtins.int
+    """How many of those are right."""
+    @_builtins.property
+    def model_duration(self) -> _duration_pb2.Duration:
+        """The time spent in models, summed over these calls."""
+
+    @_builtins.property
+    def isolated(self) -> Global___Spending:
+        """Basis 1: `isolated_duration`, times GPUs. Unset where that is unset."""
+
+    @_builtins.property
+    def attributed(self) -> Global___Spending:
+        """Basis 2: the share that each call had of the GPUs of its server, of which
+        all calls at one time have the same.
+        """
+
+    @_builtins.property
+    def allocated(self) -> Global___Spending:
+        """Basis 3: the same share of what was provided as Prometheus saw it. Unset
+        where it is not known.
+        """
+
+    @_builtins.property
+    def idle(self) -> Global___Spending:
+        """What stood idle of the same models in the same pools, by the share of these
+        calls in what was used. Comes on top of `allocated`.
+        """
+
+    @_builtins.property
+    def wasted(self) -> Global___Spending:
+        """The part of `attributed` that went into calls that gave nothing."""
+
+    @_builtins.property
+    def isolated_duration(self) -> _duration_pb2.Duration:
+        """The mean seconds of a call that is alone, times calls: the time as the
+        method's authors compute it. Unset where no call was alone.
+        """
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        job: _builtins.str = ...,
+        video: _builtins.str = ...,
+        label: _builtins.str = ...,
+        role: _types_pb2.Role.ValueType = ...,
+        model: _builtins.str = ...,
+        pool: _builtins.str = ...,
+        day: _builtins.str = ...,
+        episode: _builtins.str = ...,
+        round: _builtins.int = ...,
+        call_count: _builtins.int = ...,
+        model_duration: _duration_pb2.Duration | None = ...,
+        prompt_token_count: _builtins.int = ...,
+        cached_token_count: _builtins.int = ...,
+        completion_token_count: _builtins.int = ...,
+        image_count: _builtins.int = ...,
+        isolated: Global___Spending | None = ...,
+        attributed: Global___Spending | None = ...,
+        allocated: Global___Spending | None = ...,
+        idle: Global___Spending | None = ...,
+        wasted: Global___Spending | None = ...,
+        wasted_call_count: _builtins.int = ...,
+        retry_count: _builtins.int = ...,
+        question_count: _builtins.int = ...,
+        answered_count: _builtins.int = ...,
+        judged_count: _builtins.int = ...,
+        correct_count: _builtins.int = ...,
+        isolated_duration: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "attributed", b"attributed", "idle", b"idle", "isolated", b"isolated", "isolated_duration", b"isolated_duration", "model_duration", b"model_duration", "wasted", b"wasted"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "answered_count", b"answered_count", "attributed", b"attributed", "cached_token_count", b"cached_token_count", "call_count", b"call_count", "completion_token_count", b"completion_token_count", "correct_count", b"correct_count", "day", b"day", "episode", b"episode", "idle", b"idle", "image_count", b"image_count", "isolated", b"isolated", "isolated_duration", b"isolated_duration", "job", b"job", "judged_count", b"judged_count", "label", b"label", "model", b"model", "model_duration", b"model_duration", "pool", b"pool", "prompt_token_count", b"prompt_token_count", "question_count", b"question_count", "retry_count", b"retry_count", "role", b"role", "round", b"round", "tenant", b"tenant", "video", b"video", "wasted", b"wasted", "wasted_call_count", b"wasted_call_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CostRow: _TypeAlias = CostRow  # noqa: Y015
+
+@_typing.final
+class ProvidedCost(_message.Message):
+    """A model's GPUs in a pool, over the period: what was used of them and what
+    stood idle add up to what was provided.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    PROVIDED_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    IDLE_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model."""
+    pool: _builtins.str
+    """The pool."""
+    @_builtins.property
+    def provided(self) -> Global___Spending:
+        """Replicas times GPUs, over time."""
+
+    @_builtins.property
+    def used(self) -> Global___Spending:
+        """What calls had of it."""
+
+    @_builtins.property
+    def idle(self) -> Global___Spending:
+        """The rest."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        pool: _builtins.str = ...,
+        provided: Global___Spending | None = ...,
+        used: Global___Spending | None = ...,
+        idle: Global___Spending | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["idle", b"idle", "provided", b"provided", "used", b"used"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle", b"idle", "model", b"model", "pool", b"pool", "provided", b"provided", "used", b"used"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProvidedCost: _TypeAlias = ProvidedCost  # noqa: Y015
+
+@_typing.final
+class AloneTime(_message.Message):
+    """How long a call takes that has its server for itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLE_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    MEAN_DURATION_FIELD_NUMBER: _builtins.int
+    CALL_COUNT_FIELD_NUMBER: _builtins.int
+    role: _types_pb2.Role.ValueType
+    """The role."""
+    model: _builtins.str
+    """The model."""
+    pool: _builtins.str
+    """The pool."""
+    call_count: _builtins.int
+    """How many calls it rests on: those that succeeded while no other was at the
+    same server, whoever made them. 0 where the price book says it.
+    """
+    @_builtins.property
+    def mean_duration(self) -> _duration_pb2.Duration:
+        """The mean."""
+
+    def __init__(
+        self,
+        *,
+        role: _types_pb2.Role.ValueType = ...,
+        model: _builtins.str = ...,
+        pool: _builtins.str = ...,
+        mean_duration: _duration_pb2.Duration | None = ...,
+        call_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mean_duration", b"mean_duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_count", b"call_count", "mean_duration", b"mean_duration", "model", b"model", "pool", b"pool", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AloneTime: _TypeAlias = AloneTime  # noqa: Y015
+
+@_typing.final
+class WastedCost(_message.Message):
+    """What went into calls that ended in one way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    CALL_COUNT_FIELD_NUMBER: _builtins.int
+    SPENDING_FIELD_NUMBER: _builtins.int
+    outcome: _types_pb2.ModelCall.Outcome.ValueType
+    """How they ended."""
+    call_count: _builtins.int
+    """How many."""
+    @_builtins.property
+    def spending(self) -> Global___Spending:
+        """On the attributed basis."""
+
+    def __init__(
+        self,
+        *,
+        outcome: _types_pb2.ModelCall.Outcome.ValueType = ...,
+        call_count: _builtins.int = ...,
+        spending: Global___Spending | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spending", b"spending"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_count", b"call_count", "outcome", b"outcome", "spending", b"spending"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WastedCost: _TypeAlias = WastedCost  # noqa: Y015
+
+@_typing.final
+class CostSavings(_message.Message):
+    """What was not spent. Each part compares with another way of answering the same
+    questions, and they overlap: they cannot be added up. All are estimates.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAPTION_CACHE_FIELD_NUMBER: _builtins.int
+    PREFIX_CACHE_FIELD_NUMBER: _builtins.int
+    EARLY_HALTING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def caption_cache(self) -> Global___SavedCost:
+        """Captions that existed, times what one costs."""
+
+    @_builtins.property
+    def prefix_cache(self) -> Global___SavedCost:
+        """Prompt tokens out of the prefix cache, times what reading one takes."""
+
+    @_builtins.property
+    def early_halting(self) -> Global___SavedCost:
+        """Low segments that were not looked at: all that the videos have, less the
+        segments whose captions were read, times what a caption costs. Below 0 where
+        looking at all of them would have been cheaper.
+        """
+
+    def __init__(
+        self,
+        *,
+        caption_cache: Global___SavedCost | None = ...,
+        prefix_cache: Global___SavedCost | None = ...,
+        early_halting: Global___SavedCost | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caption_cache", b"caption_cache", "early_halting", b"early_halting", "prefix_cache", b"prefix_cache"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caption_cache", b"caption_cache", "early_halting", b"early_halting", "prefix_cache", b"prefix_cache"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CostSavings: _TypeAlias = CostSavings  # noqa: Y015
+
+@_typing.final
+class SavedCost(_message.Message):
+    """Something that was not needed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    MODEL_DURATION_FIELD_NUMBER: _builtins.int
+    SPENDING_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many captions, tokens or segments."""
+    @_builtins.property
+    def model_duration(self) -> _duration_pb2.Duration:
+        """The time in models that they would have taken. Unset where it is not known."""
+
+    @_builtins.property
+    def spending(self) -> Global___Spending:
+        """What they would have cost, on the attributed basis. Unset where it is not
+        known.
+        """
+
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        model_duration: _duration_pb2.Duration | None = ...,
+        spending: Global___Spending | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model_duration", b"model_duration", "spending", b"spending"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "model_duration", b"model_duration", "spending", b"spending"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SavedCost: _TypeAlias = SavedCost  # noqa: Y015
+
+@_typing.final
+class CostNote(_message.Message):
+    """Why something in a report is not known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """The stable reason, for example `NO_PRICE`."""
+    message: _builtins.str
+    """What a person should know, and can do."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CostNote: _TypeAlias = CostNote  # noqa: Y015

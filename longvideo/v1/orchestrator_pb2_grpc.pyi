@@ -170,6 +170,14 @@ class OrchestratorServiceStub:
     Errors: INVALID_ARGUMENT (times), PERMISSION_DENIED (another tenant),
     NOT_FOUND (no such tenant), RESOURCE_EXHAUSTED (too many at one time).
     """
+    GetCostReport: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.GetCostReportRequest, _orchestrator_pb2.CostReport]
+    """Says what a period cost, on three bases side by side; docs/costs.md has their
+    formulas. Reads the whole ledger of the period: seconds for a million calls.
+
+    Errors: INVALID_ARGUMENT (times, a dimension, more than 10,000 rows),
+    PERMISSION_DENIED (another tenant), NOT_FOUND (no such tenant or job),
+    RESOURCE_EXHAUSTED (too many at one time).
+    """
 
 @_typing.type_check_only
 class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
@@ -310,6 +318,14 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
 
     Errors: INVALID_ARGUMENT (times), PERMISSION_DENIED (another tenant),
     NOT_FOUND (no such tenant), RESOURCE_EXHAUSTED (too many at one time).
+    """
+    GetCostReport: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.GetCostReportRequest, _orchestrator_pb2.CostReport]  # type: ignore[assignment]
+    """Says what a period cost, on three bases side by side; docs/costs.md has their
+    formulas. Reads the whole ledger of the period: seconds for a million calls.
+
+    Errors: INVALID_ARGUMENT (times, a dimension, more than 10,000 rows),
+    PERMISSION_DENIED (another tenant), NOT_FOUND (no such tenant or job),
+    RESOURCE_EXHAUSTED (too many at one time).
     """
 
 class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -562,6 +578,20 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT (times), PERMISSION_DENIED (another tenant),
         NOT_FOUND (no such tenant), RESOURCE_EXHAUSTED (too many at one time).
+        """
+
+    @_abc_1.abstractmethod
+    def GetCostReport(
+        self,
+        request: _orchestrator_pb2.GetCostReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_pb2.CostReport, _abc.Awaitable[_orchestrator_pb2.CostReport]]:
+        """Says what a period cost, on three bases side by side; docs/costs.md has their
+        formulas. Reads the whole ledger of the period: seconds for a million calls.
+
+        Errors: INVALID_ARGUMENT (times, a dimension, more than 10,000 rows),
+        PERMISSION_DENIED (another tenant), NOT_FOUND (no such tenant or job),
+        RESOURCE_EXHAUSTED (too many at one time).
         """
 
 def add_OrchestratorServiceServicer_to_server(servicer: OrchestratorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

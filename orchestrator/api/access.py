@@ -38,6 +38,7 @@ ROLES: Final[Mapping[str, TenantRole]] = {
     "ListModelCalls": "read",
     "GetUsage": "read",
     "ExportUsage": "read",
+    "GetCostReport": "read",
 }
 """What a caller must be allowed to call each method. An admin may call them all."""
 

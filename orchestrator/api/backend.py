@@ -17,7 +17,7 @@ from orchestrator.store import Database
 class Backend:
     """The database, the object storage, the caption service, the settings, the ways to workers and videos, the prices.
 
-    `nudge` wakes so many workers; when that gets lost, a sweep wakes them.
+    `nudge` wakes so many workers; when that gets lost, a sweep wakes them. `prices` is None without a price book.
     """
 
     database: Database

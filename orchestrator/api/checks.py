@@ -7,8 +7,10 @@ import re
 import time
 import uuid
 from collections.abc import Collection, Sequence
+from typing import Literal
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from longvideo import priorities, segments
 from longvideo.errors import FailedPrecondition, InvalidArgument
@@ -18,7 +20,7 @@ from longvideo.settings import Settings
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
 from orchestrator.api.access import Access
-from orchestrator.messages import HeldVideo, clean
+from orchestrator.messages import HeldVideo, clean, timestamp
 
 MAX_QUESTIONS = 1000
 MAX_QUESTION_CHARS = 10_000
@@ -283,3 +285,44 @@ def _subtitles(access: Access, sent: str, video: HeldVideo, field: str) -> str:
         )
     access.subtitles(name, video)
     return sent
+
+
+def moment(
+    request: pb.ExportUsageRequest | pb.GetCostReportRequest, field: Literal["start_time", "end_time"]
+) -> float | None:
+    """Returns a time of the request in seconds since the epoch, or None for one that is left out."""
+    if not request.HasField(field):
+        return None
+    sent: Timestamp = getattr(request, field)
+    try:
+        return sent.ToNanoseconds() / 1e9
+    except ValueError:
+        raise InvalidArgument(
+            f"{field} has {sent.seconds} seconds and {sent.nanos} nanos, which is no time; give one between the years "
+            "1 and 9999, with 0 to 999,999,999 nanos",
+            field=field,
+        ) from None
+
+
+def in_order(start: float, end: float) -> None:
+    """Raises InvalidArgument for a range of time that ends before it starts."""
+    if start > end:
+        sent = timestamp(start).ToJsonString()
+        raise InvalidArgument(
+            f"start_time is {sent}, which is after the end of the range; give an earlier one, or a later end_time",
+            field="start_time",
+        )
+
+
+def cost_dimensions(asked: Sequence[int]) -> tuple[str, ...]:
+    """Returns the names of what a report of cost is grouped by."""
+    found = []
+    for number, value in enumerate(asked):
+        if value not in pb.CostDimension.values() or not value:
+            names = ", ".join(name for name in pb.CostDimension.keys()[1:])
+            raise InvalidArgument(f"group_by[{number}] is {value}; give one of {names}", field=f"group_by[{number}]")
+        name = pb.CostDimension.Name(pb.CostDimension.ValueType(value)).removeprefix("COST_DIMENSION_").lower()
+        if name in found:
+            raise InvalidArgument(f"group_by has {name} twice; take one out", field=f"group_by[{number}]")
+        found.append(name)
+    return tuple(found)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from typing import Literal
 
 import grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from longvideo import usage
-from longvideo.errors import InvalidArgument, ResourceExhausted
+from longvideo.errors import ResourceExhausted
 from longvideo.resources import JobName, VideoName
 from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator import messages
+from orchestrator.api import checks
 from orchestrator.api.access import Access
 from orchestrator.api.backend import Backend
 from orchestrator.paging import Cursor
@@ -42,7 +41,9 @@ class LedgerMethods:
     ) -> Iterator[pb.ExportUsageResponse]:
         """Streams the model calls that were sent in a range of time, oldest first."""
         tenant = self._access.listed(request.tenant)
-        start, end = _range(request)
+        start, end = checks.moment(request, "start_time") or 0.0, checks.moment(request, "end_time")
+        end = time.time() if end is None else end
+        checks.in_order(start, end)
         if not self._exports.acquire(blocking=False):
             error = ResourceExhausted(
                 f"{MAX_EXPORTS} exports are under way already; try again when one is finished",
@@ -66,33 +67,6 @@ class LedgerMethods:
                 after = Cursor(rows[-1].start_time, rows[-1].id)
             if len(rows) < _PAGE:
                 return
-
-
-def _range(request: pb.ExportUsageRequest) -> tuple[float, float]:
-    """Returns from when, and until before when, calls are wanted, in seconds since the epoch."""
-    start, end = _seconds(request, "start_time", 0.0), _seconds(request, "end_time", time.time())
-    if start > end:
-        raise InvalidArgument(
-            f"start_time is {request.start_time.ToJsonString()}, which is after the end of the range; give an earlier "
-            "one, or a later end_time",
-            field="start_time",
-        )
-    return start, end
-
-
-def _seconds(request: pb.ExportUsageRequest, field: Literal["start_time", "end_time"], otherwise: float) -> float:
-    """Returns a time of the request in seconds since the epoch; what is left out is `otherwise`."""
-    if not request.HasField(field):
-        return otherwise
-    sent: Timestamp = getattr(request, field)
-    try:
-        return sent.ToNanoseconds() / 1e9
-    except ValueError:
-        raise InvalidArgument(
-            f"{field} has {sent.seconds} seconds and {sent.nanos} nanos, which is no time; give one between the years "
-            "1 and 9999, with 0 to 999,999,999 nanos",
-            field=field,
-        ) from None
 
 
 def _entry(row: CallRow) -> pb.LedgerEntry:

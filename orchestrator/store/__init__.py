@@ -6,7 +6,8 @@ Database
 ├── jobs        jobs, their events and episodes, as people see them
 ├── work        episodes as workers see them: leases, checkpoints, endings
 ├── retention   what can go, and giving it up
-└── calls       model calls and their sums
+├── calls       model calls and their sums
+└── costs       what reports of cost are made of
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from orchestrator import migrations
 from orchestrator.db import Engine
 from orchestrator.store.bell import Bell
 from orchestrator.store.calls import Calls
+from orchestrator.store.costs import Costs
 from orchestrator.store.jobs import Jobs
 from orchestrator.store.retention import Retention
 from orchestrator.store.spending import Price, no_price
@@ -25,7 +27,7 @@ from orchestrator.store.uploads import Uploads
 from orchestrator.store.videos import Videos
 from orchestrator.store.work import LeaseLost, Work
 
-__all__ = ["Bell", "Calls", "Database", "Jobs", "LeaseLost", "Retention", "Tenants", "Videos", "Work"]
+__all__ = ["Bell", "Calls", "Costs", "Database", "Jobs", "LeaseLost", "Retention", "Tenants", "Videos", "Work"]
 
 
 class Database:
@@ -49,6 +51,7 @@ class Database:
         self.uploads = Uploads(self.engine)
         self.jobs = Jobs(self.engine, self.bell)
         self.calls = Calls(self.engine, price)
+        self.costs = Costs(self.engine)
         self.work = Work(self.engine, self.bell, self.calls, lease_seconds)
         self.retention = Retention(self.engine)
 

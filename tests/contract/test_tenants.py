@@ -66,6 +66,7 @@ NAMING: dict[str, list[Callable[[Things], Any]]] = {
         lambda its: pb.GetUsageRequest(name=its.job),
         lambda its: pb.GetUsageRequest(name=its.episode),
     ],
+    "GetCostReport": [lambda its: pb.GetCostReportRequest(job=its.job, end_time={"seconds": 4_000_000_000})],
 }
 UNNAMING: dict[str, Any] = {
     "CreateVideo": pb.CreateVideoRequest(sha256=VIDEO.video_id, size_bytes=1000),
@@ -167,6 +168,24 @@ def test_ledgers_hold_ones_own(tenancy: Tenancy) -> None:
         exported(admin, "nobody")
 
 
+def test_costs_are_ones_own(tenancy: Tenancy) -> None:
+    """A report of cost is of the calls of the caller's tenant; of another's, or of all, only for an admin."""
+
+    def tenants(token: str, tenant: str = "") -> set[str]:
+        request = pb.GetCostReportRequest(tenant=tenant, group_by=[pb.COST_DIMENSION_TENANT])
+        return {row.tenant for row in tenancy.call(token, "GetCostReport", request).rows}
+
+    dan, admin = _new_tenant(tenancy), tenancy.token("bob", "admin")
+    assert tenants(tenancy.ann) == tenants(tenancy.ann, "ann") == tenants(admin, "ann") == {"ann"}
+    assert tenants(dan) == set()
+    assert tenants(admin, "-") >= {"ann"}
+    for tenant in ("ann", "nobody", "-"):
+        with pytest.raises(errors.PermissionDenied, match="tenant names another than your token's"):
+            tenants(dan, tenant)
+    with pytest.raises(errors.NotFound, match="there is no tenant nobody"):
+        tenants(admin, "nobody")
+
+
 def test_page_tokens_are_ones_own(tenancy: Tenancy) -> None:
     """A page token of one tenant's list is no token of another's."""
     for _ in range(2):
@@ -240,7 +259,7 @@ def test_role_is_needed(tenancy: Tenancy, method: str) -> None:
 
 READ_BY_ADMINS = [
     *("GetVideo", "GetTree", "GetFrames", "GetJob", "WatchJob", "GetEpisode", "ListModelCalls", "GetUsage"),
-    "CancelJob",
+    *("CancelJob", "GetCostReport"),
 ]
 
 
