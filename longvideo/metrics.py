@@ -9,11 +9,10 @@ bounded to MAX_NAMES different names.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar
 
@@ -21,7 +20,9 @@ import prometheus_client as prometheus
 from prometheus_client.registry import CollectorRegistry
 
 from longvideo.backlogs import Backlogs
-from longvideo.errors import BadMedia, LongVideoError, StorageFull, StorageUnavailable
+from longvideo.cardinality import FirstNames
+from longvideo.errors import LongVideoError, StorageFull, StorageUnavailable
+from longvideo.prices import PriceBook
 from longvideo.segments import LEVEL_NAMES
 from longvideo.usage import OUTCOMES, Call, Role
 from longvideo.v1 import orchestrator_pb2 as pb
@@ -121,6 +122,19 @@ MODEL_IMAGES = _counter(
     "longvideo_model_images",
     "Images sent to model servers.",
     ("role", "model", "pool"),
+    *_MODEL_PARTS,
+)
+MODEL_GPU_SECONDS = _counter(
+    "longvideo_model_gpu_seconds",
+    "The seconds of requests to model servers times the GPUs of one replica there, however the requests ended. What an "
+    "engine does for several requests at one time counts in full for each.",
+    ("role", "model", "pool"),
+    *_MODEL_PARTS,
+)
+MODEL_COST = _counter(
+    "longvideo_model_cost",
+    "What these GPU-seconds cost by the price book, in its currency. Not there for a pool without a price.",
+    ("role", "model", "pool", "currency"),
     *_MODEL_PARTS,
 )
 MODEL_CALLS_IN_FLIGHT = _gauge(
@@ -287,24 +301,16 @@ for _metric, _values in (
     for _labels in itertools.product(*_values):
         _metric.labels(*_labels)
 
-
-class _Names:
-    """Tells the first names apart, and calls all others `other`."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._seen: set[str] = set()
-
-    def __call__(self, name: str) -> str:
-        """Returns the name, or `other`."""
-        if name not in self._seen:
-            if len(self._seen) >= self._limit:
-                return "other"
-            self._seen.add(name)
-        return name
+_model_name = FirstNames(MAX_NAMES)
 
 
-_model_name = _Names(MAX_NAMES)
+class _Prices:
+    """What calls cost; nothing is known without a book."""
+
+    book: PriceBook | None = None
+
+
+PRICES: Final = _Prices()
 
 
 def expect_calls(role: Role, model: str, pool: str) -> None:
@@ -312,6 +318,9 @@ def expect_calls(role: Role, model: str, pool: str) -> None:
     labels = (role, _model_name(model), pool)
     MODEL_CALL_SECONDS.labels(*labels)
     MODEL_IMAGES.labels(*labels)
+    MODEL_GPU_SECONDS.labels(*labels)
+    if PRICES.book is not None and PRICES.book.price(pool, time.time()) is not None:
+        MODEL_COST.labels(*labels, PRICES.book.currency)
     for outcome in OUTCOMES:
         MODEL_CALLS.labels(*labels, outcome)
     for kind in TOKEN_KINDS:
@@ -325,6 +334,9 @@ def count_calls(calls: Iterable[Call]) -> None:
         MODEL_CALLS.labels(*labels, call.outcome).inc()
         MODEL_CALL_SECONDS.labels(*labels).observe(call.seconds)
         MODEL_IMAGES.labels(*labels).inc(call.images)
+        MODEL_GPU_SECONDS.labels(*labels).inc(call.seconds * call.gpus)
+        if call.gpus and PRICES.book is not None and (cost := PRICES.book.of(call)) is not None:
+            MODEL_COST.labels(*labels, PRICES.book.currency).inc(cost)
         for kind, count in zip(
             TOKEN_KINDS, (call.prompt_tokens, call.cached_tokens, call.completion_tokens), strict=True
         ):
@@ -353,25 +365,6 @@ def storage_failed(storage: Literal["database", "objects"], error: LongVideoErro
     """Counts a use of a storage that failed, unless it was only that something is not there."""
     if isinstance(error, StorageFull | StorageUnavailable):
         STORAGE_FAILURES.labels(storage, "full" if isinstance(error, StorageFull) else "unavailable").inc()
-
-
-@contextlib.contextmanager
-def media_task(task: str, bytes_read: Callable[[], int]) -> Iterator[None]:
-    """Counts a process that reads a video within, by how it ends, and what it was given."""
-    outcome, started = "given_up", time.monotonic()
-    try:
-        yield
-        outcome = "ok"
-    except BadMedia as error:
-        outcome = error.reason.lower()
-        raise
-    except ValueError:
-        outcome = "media_crashed"
-        raise
-    finally:
-        MEDIA_TASKS.labels(task, outcome).inc()
-        MEDIA_TASK_SECONDS.labels(task).observe(time.monotonic() - started)
-        MEDIA_BYTES.labels(task).inc(bytes_read())
 
 
 class Flight:

@@ -9,7 +9,7 @@ import prometheus_client as prometheus
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from longvideo import __version__, metrics
+from longvideo import __version__, metrics, prices
 from longvideo.errors import Unavailable
 from longvideo.metrics import DECLARED, REGISTRY, Part
 from longvideo.settings import Settings
@@ -37,10 +37,12 @@ class _Own(Collector):
 def serve(settings: Settings, *parts: Part) -> str:
     """Serves the metrics of these parts where the settings say, if anywhere, and returns the address.
 
-    It goes on for as long as the process lives. Raises Unavailable when the address cannot be used.
+    It goes on for as long as the process lives. Raises Unavailable when the address cannot be used, and BadSettings
+    for a price book that is wrong.
     """
     if not settings.metrics_listen:
         return ""
+    metrics.PRICES.book = prices.load(settings.price_book)
     for part in parts:
         metrics.INFO.labels(__version__, part).set(1)
     registry = CollectorRegistry()

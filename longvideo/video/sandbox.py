@@ -12,6 +12,7 @@ import dataclasses
 import math
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -146,7 +147,7 @@ class Sandbox:
         header |= {"cpu_seconds": math.ceil(self._limits.seconds * self._processors)}
         with self._slot(source, patience), contextlib.closing(self._spawner.fork()) as child:
             conversation = Conversation(child, source, self._limits, patience)
-            with metrics.media_task(task.header["do"], lambda: conversation.bytes_read):
+            with _counted(task.header["do"], lambda: conversation.bytes_read):
                 conversation.tell(header, [np.ascontiguousarray(table).tobytes() for table in task.tables.values()])
                 yield from conversation.answers(task.most)
 
@@ -189,3 +190,22 @@ def _sense(source: ByteSource) -> Iterator[None]:
             "be an attack",
             reason="MEDIA_CRASHED",
         ) from error
+
+
+@contextlib.contextmanager
+def _counted(task: str, bytes_read: Callable[[], int]) -> Iterator[None]:
+    """Counts a process that reads a video within, by how it ends, and what it was given."""
+    outcome, started = "given_up", time.monotonic()
+    try:
+        yield
+        outcome = "ok"
+    except BadMedia as error:
+        outcome = error.reason.lower()
+        raise
+    except ValueError:
+        outcome = "media_crashed"
+        raise
+    finally:
+        metrics.MEDIA_TASKS.labels(task, outcome).inc()
+        metrics.MEDIA_TASK_SECONDS.labels(task).observe(time.monotonic() - started)
+        metrics.MEDIA_BYTES.labels(task).inc(bytes_read())

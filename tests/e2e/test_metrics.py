@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import urllib.request
 from collections import Counter
@@ -16,6 +17,7 @@ from client import words
 from longvideo.metrics import DECLARED, Part
 from longvideo.testing import Reply
 from longvideo.v1 import orchestrator_pb2 as pb
+from longvideo.v1 import types_pb2
 from tests.e2e.cluster import Cluster, Models, eventually
 from tests.media import make_video
 from tests.parts import Moto, Postgres, Redis
@@ -28,6 +30,7 @@ FAULTS: dict[str, dict[int, Reply | str]] = {
 }
 """What the models say instead, by the number of the call of a role."""
 QUESTIONS = ("Which number?", "Which colour?")
+GPU_HOUR = 7.2
 
 
 @dataclass
@@ -102,9 +105,13 @@ def run(
 ) -> Iterator[Run]:
     """A run with faults."""
     models = FaultyModels()
+    book = tmp_path_factory.mktemp("prices") / "prices.json"
+    price = {"pool": "default", "gpu_hour": GPU_HOUR, "valid_from": "2020-01-01", "source": "made up"}
+    book.write_text(json.dumps({"currency": "EUR", "prices": [price]}))
     cluster = Cluster(
         tmp_path_factory.mktemp("metrics"),
         models,
+        price_book=str(book),
         database_url=postgres.url(postgres.create(migrated)),
         broker_url=redis.create(),
         object_store=moto.object_store(moto.make_bucket("metrics")),
@@ -154,7 +161,15 @@ def test_ledger_metrics_and_models_agree(run: Run) -> None:
             entry.call for entry in run.ledger if words.role(entry.call.role) == {"worker": "reason"}.get(part, part)
         ]
         assert seconds == pytest.approx(sum(call.duration.ToNanoseconds() / 1e9 for call in own), rel=1e-6)
+        gpu_seconds = sum(told["longvideo_model_gpu_seconds_total"].values())
+        assert gpu_seconds == pytest.approx(sum(_gpu_seconds(call) for call in own), rel=1e-6)
+        assert {labels[3] for labels in told["longvideo_model_cost_total"]} == {"EUR"}
+        cost = sum(told["longvideo_model_cost_total"].values())
+        # These calls take a millisecond, and moments since 1970 are exact to a quarter of a microsecond.
+        assert cost == pytest.approx(gpu_seconds / 3600 * GPU_HOUR, rel=1e-3)
     kept = [entry.call for entry in run.ledger]
+    assert run.job.spending.gpu_seconds == pytest.approx(sum(map(_gpu_seconds, kept)), rel=1e-6)
+    assert run.job.spending.cost == pytest.approx(run.job.spending.gpu_seconds / 3600 * GPU_HOUR, rel=1e-3)
     assert calls == Counter((words.role(call.role), words.outcome(call.outcome)) for call in kept)
     assert calls.total() == len(kept) == len(server.requests) == run.models.counts.total()
     assert calls["reason", "invalid"] == calls["qa", "invalid"] == calls["caption", "invalid"] == 1
@@ -166,6 +181,10 @@ def test_ledger_metrics_and_models_agree(run: Run) -> None:
     assert tokens["cached"] == sum(call.cached_token_count for call in kept)
     assert tokens["cached"] == sum(usage["prompt_tokens_details"]["cached_tokens"] for usage in server.usages)
     assert images == sum(call.image_count for call in kept)
+
+
+def _gpu_seconds(call: types_pb2.ModelCall) -> float:
+    return call.duration.ToNanoseconds() / 1e9 * call.gpu_count
 
 
 def test_episodes_are_counted(run: Run) -> None:

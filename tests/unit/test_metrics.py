@@ -12,8 +12,10 @@ import pytest
 
 from longvideo import metrics
 from longvideo.backlogs import Backlog, Backlogs
+from longvideo.cardinality import FirstNames
 from longvideo.errors import NotFound, StorageFull, StorageUnavailable
-from longvideo.metrics import DECLARED, PARTS, REGISTRY, Flight, count_calls
+from longvideo.metrics import DECLARED, PARTS, PRICES, REGISTRY, Flight, count_calls, expect_calls
+from longvideo.prices import Price, PriceBook
 from longvideo.usage import OUTCOMES, Call
 from longvideo.v1 import orchestrator_pb2 as pb
 from orchestrator import messages
@@ -57,9 +59,31 @@ def test_calls() -> None:
     assert (tokens, value("longvideo_model_images_total", **labels)) == ([100, 40, 10], 16)
 
 
+def test_gpus_and_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call counts its seconds times its GPUs, and what they cost where the pool has a price."""
+    monkeypatch.setattr(PRICES, "book", PriceBook("EUR", [Price("priced", 1800.0, 100.0, "made up")]))
+    for pool, gpus in (("priced", 2), ("free", 2), ("none", 0)):
+        count_calls([Call("qa", "m", "u", pool, gpus, 200.0, 3.0, outcome) for outcome in ("ok", "timeout")])
+        assert value("longvideo_model_gpu_seconds_total", role="qa", model="m", pool=pool) == 2 * 3.0 * gpus
+    costs = {
+        sample.labels["pool"]: (sample.value, sample.labels["currency"])
+        for metric in REGISTRY.collect()
+        for sample in metric.samples
+        if sample.name == "longvideo_model_cost_total"
+    }
+    assert costs == {"priced": (6.0, "EUR")}
+    expect_calls("qa", "new", "priced")
+    assert (
+        REGISTRY.get_sample_value(
+            "longvideo_model_cost_total", {"role": "qa", "model": "new", "pool": "priced", "currency": "EUR"}
+        )
+        == 0.0
+    )
+
+
 def test_models_of_many_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that calls its model something else every time makes no more than so many series."""
-    monkeypatch.setattr(metrics, "_model_name", metrics._Names(2))
+    monkeypatch.setattr(metrics, "_model_name", FirstNames(2))
     count_calls(Call("qa", name, "u", "many", 1, 0.0, 1.0, "ok") for name in ("a", "b", "c", "d", "a"))
     counts = {
         name: value("longvideo_model_calls_total", role="qa", model=name, pool="many", outcome="ok")
