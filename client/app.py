@@ -8,6 +8,7 @@ import typer
 
 from client import admin, jobs, prompts, tree, usage, videos
 from client.ask import ask
+from client.cluster import command as cluster
 from client.demo import demo
 from client.report.command import report
 from client.up import up
@@ -60,3 +61,4 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(usage.app, name="usage")
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(admin.app, name="admin")
+app.add_typer(cluster.app, name="cluster")
