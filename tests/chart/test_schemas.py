@@ -14,7 +14,14 @@ import yaml
 
 from tests.chart.rendering import CASES, REPOSITORY, rendered
 
-KINDS = {"inferenceservices", "servingruntimes", "scaledobjects", "podmonitors", "prometheusrules"}
+KINDS = {
+    "inferenceservices",
+    "llminferenceservices",
+    "servingruntimes",
+    "scaledobjects",
+    "podmonitors",
+    "prometheusrules",
+}
 DEFINED = ("serving.kserve.io/", "keda.sh/", "monitoring.coreos.com/")
 CUSTOM = (*DEFINED, "cert-manager.io/", "gateway.networking.k8s.io/")
 

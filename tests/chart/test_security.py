@@ -36,6 +36,8 @@ def _pods(case: str) -> Iterator[tuple[str, Object]]:
                     "volumes": volumes,
                 },
             )
+    for service in of_kind(case, "LLMInferenceService"):
+        yield service["metadata"]["name"], service["spec"]["template"]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -50,7 +52,8 @@ def test_pods_pass_the_restricted_standard(case: str) -> None:
         kinds = {kind for volume in spec["volumes"] for kind in volume if kind != "name"}
         assert kinds <= {"emptyDir", "configMap", "secret", "projected"}
         for container in spec["containers"]:
-            assert container["securityContext"] == {
+            assert {"runAsNonRoot": True} | container["securityContext"] == {
+                "runAsNonRoot": True,
                 "allowPrivilegeEscalation": False,
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
@@ -108,6 +111,10 @@ def test_policies_let_out_what_each_needs(case: str) -> None:
         ports = {port["port"] for rule in rules for port in rule["ports"]} - {53}
         if name == "model":
             assert ports == {443}
+        elif name == "scheduler":
+            assert ports == {443, 6443}
+        elif case == "qwen3-llm" and name == "worker":
+            assert ports == OUTSIDE[name] | {10080}
         elif case == "external" and name in {"worker", "caption", "qa"}:
             assert ports == OUTSIDE[name] | {443}
         else:
@@ -135,7 +142,10 @@ def test_metrics_are_for_monitoring_alone(case: str) -> None:
             port["port"] for rule in policy["spec"]["ingress"] if rule.get("from") == peers for port in rule["ports"]
         ]
         name = component(policy)
-        assert ports == {"migrations": [], "offline-models": [], "model": [8080]}.get(name, [9464])
+        model = 8000 if "kserve.io/component" in _selected(policy) else 8080
+        assert ports == {"migrations": [], "offline-models": [], "model": [model], "scheduler": [9090]}.get(
+            name, [9464]
+        )
         others = [rule for rule in policy["spec"]["ingress"] if rule.get("from") != peers]
         assert 9464 not in {port["port"] for rule in others for port in rule["ports"]}
 
@@ -151,8 +161,18 @@ def _selected(policy: Object) -> dict[str, str]:
 
 
 def _subject(policy: Object) -> str:
-    selected = _selected(policy)
-    return selected.get("app.kubernetes.io/component") or selected["serving.kserve.io/inferenceservice"]
+    return _named_by(_selected(policy))
+
+
+def _named_by(labels: dict[str, str]) -> str:
+    """Returns what these labels select: a component of ours, a model, or a model's scheduler."""
+    if "serving.kserve.io/inferenceservice" in labels:
+        return labels["serving.kserve.io/inferenceservice"]
+    if labels.get("kserve.io/component") == "workload":
+        return labels["app.kubernetes.io/name"]
+    if labels["app.kubernetes.io/component"] == "llminferenceservice-router-scheduler":
+        return f"{labels['app.kubernetes.io/name']}'s scheduler"
+    return labels["app.kubernetes.io/component"]
 
 
 def _within(rule: Object) -> bool:
@@ -162,7 +182,7 @@ def _within(rule: Object) -> bool:
 
 def _peers(peer: Object) -> list[str]:
     if "matchLabels" in peer["podSelector"]:
-        return [peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"]]
+        return [_named_by(peer["podSelector"]["matchLabels"])]
     (expression,) = peer["podSelector"]["matchExpressions"]
     assert (expression["key"], expression["operator"]) == ("serving.kserve.io/inferenceservice", "In")
     return list(expression["values"])
@@ -198,7 +218,8 @@ def _model_edges(case: str) -> set[tuple[str, str, int]]:
     if case.startswith("offline"):
         return {(caller, "offline-models", 8200) for caller in ("worker", "caption", "qa")}
     callers = {"reasoner": {"worker"}, "vision": {"caption", "qa"}, "captioner": {"caption"}}
-    return {
+    models = [service["metadata"]["name"] for service in of_kind(case, "LLMInferenceService")]
+    return {(f"{model}'s scheduler", model, 8000) for model in models} | {
         (caller, service["metadata"]["name"], 8080)
         for service in of_kind(case, "InferenceService")
         for caller in callers.get(service["spec"]["predictor"]["labels"]["longvideo/model"], {"qa"})

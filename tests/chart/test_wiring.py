@@ -35,6 +35,9 @@ def test_selectors_find_their_pods(case: str) -> None:
     for each in of_kind(case, "Deployment", "Service", "PodDisruptionBudget"):
         selector = each["spec"]["selector"]
         wanted = selector if each["kind"] == "Service" else selector["matchLabels"]
+        if "kserve.io/component" in wanted:
+            assert named(case, "LLMInferenceService", wanted["app.kubernetes.io/name"])
+            continue
         if "serving.kserve.io/inferenceservice" in wanted:
             assert named(case, "InferenceService", wanted["serving.kserve.io/inferenceservice"])
             continue
@@ -222,7 +225,7 @@ def test_prometheus_is_told_of_every_process_and_model() -> None:
         assert endpoint["port"] in {port["name"] for port in runtime["spec"]["containers"][0]["ports"]}
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case != "qwen3-monitored"])
+@pytest.mark.parametrize("case", [case for case in CASES if "monitoring" not in values_of(case)])
 def test_nothing_needs_the_prometheus_operator_unless_it_is_asked_for(case: str) -> None:
     """Without monitoring.enabled there is no object that only the operator's definitions allow."""
     assert [each for each in rendered(case) if each["apiVersion"].startswith("monitoring.coreos.com/")] == []
@@ -271,7 +274,7 @@ def test_endpoints_are_the_services_that_kserve_makes(case: str) -> None:
     assert container["ports"][0]["containerPort"] == 8080
     endpoints = {each["url"]: each for each in settings_of(case)["endpoints"]}
     services = of_kind(case, "InferenceService")
-    assert len(endpoints) == len(services)
+    assert len(endpoints) == len(services) + len(of_kind(case, "LLMInferenceService"))
     for each in services:
         endpoint = endpoints[f"http://{each['metadata']['name']}-predictor.video.svc.cluster.local{port}/v1"]
         predictor = each["spec"]["predictor"]

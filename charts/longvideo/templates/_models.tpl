@@ -1,4 +1,5 @@
-{{/* The models of the profile in their pools, as a JSON list of name, key, model, pool, place and target. */}}
+{{/* The models of the profile in their pools, as a JSON list of name, key, model, pool, place and counts; of llm, whether it is
+an LLMInferenceService; and of what KServe makes of it: workload, a Deployment's name, podLabels, port and url. */}}
 {{- define "longvideo.instances" -}}
 {{- $found := list -}}
 {{- range $key, $own := .Values.models -}}
@@ -9,7 +10,21 @@
 {{- $counts := mergeOverwrite (pick $model "replicas" "minReplicas" "maxReplicas") (deepCopy (get $model.pools $pool | default dict)) -}}
 {{- $place := mergeOverwrite (deepCopy $.Values.poolDefaults) (deepCopy $differs) -}}
 {{- $name := printf "%s-%s-%s" (include "longvideo.fullname" $) $key $pool -}}
-{{- $found = append $found (dict "name" $name "key" $key "model" $model "pool" $pool "place" $place "counts" $counts) -}}
+{{- $instance := dict "name" $name "key" $key "model" $model "pool" $pool "place" $place "counts" $counts -}}
+{{- if and $.Values.llmInferenceService.enabled (eq (join " " $model.roles) "reason") -}}
+{{- $instance = merge $instance (dict
+  "llm" true "workload" (printf "%s-kserve" $name) "port" 8000
+  "podLabels" (dict "app.kubernetes.io/name" $name "kserve.io/component" "workload")
+  "url" (printf "%s/%s/%s/v1" (trimSuffix "/" $.Values.llmInferenceService.url) $.Release.Namespace $name)
+) -}}
+{{- else -}}
+{{- $instance = merge $instance (dict
+  "llm" false "workload" (printf "%s-predictor" $name) "port" 8080
+  "podLabels" (dict "serving.kserve.io/inferenceservice" $name)
+  "url" (printf "http://%s-predictor.%s.svc.%s%s/v1" $name $.Release.Namespace $.Values.clusterDomain (ternary ":8080" "" $.Values.serving.headlessServices))
+) -}}
+{{- end -}}
+{{- $found = append $found $instance -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -33,10 +48,8 @@
 {{- $found = append $found $endpoint -}}
 {{- end -}}
 {{- else -}}
-{{- $port := ternary ":8080" "" .Values.serving.headlessServices -}}
 {{- range include "longvideo.instances" . | fromJsonArray -}}
-{{- $url := printf "http://%s-predictor.%s.svc.%s%s/v1" .name $.Release.Namespace $.Values.clusterDomain $port -}}
-{{- $found = append $found (dict "url" $url "model" .model.servedName "roles" .model.roles "pool" .pool "gpus" .model.gpus "context_length" .model.maxModelLen "priority" true) -}}
+{{- $found = append $found (dict "url" .url "model" .model.servedName "roles" .model.roles "pool" .pool "gpus" .model.gpus "context_length" .model.maxModelLen "priority" true) -}}
 {{- end -}}
 {{- end -}}
 {{- toJson $found -}}

@@ -28,19 +28,27 @@
 {{- else if eq .root.Values.profile "external" -}}
 {{ include "longvideo.toOutside" .root.Values.networkPolicy.externalModels }}
 {{- else -}}
+{{- $names := list -}}
+{{- $llm := false -}}
+{{- range include "longvideo.instances" .root | fromJsonArray -}}
+{{- if has $.role .model.roles -}}
+{{- if .llm }}{{ $llm = true }}{{ else }}{{ $names = append $names .name }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- if $names -}}
 - to:
     - podSelector:
         matchExpressions:
           - key: serving.kserve.io/inferenceservice
             operator: In
             values:
-              {{- range include "longvideo.instances" .root | fromJsonArray }}
-              {{- if has $.role .model.roles }}
-              - {{ .name }}
-              {{- end }}
-              {{- end }}
+              {{- toYaml $names | nindent 14 }}
   ports:
     - {port: 8080, protocol: TCP}
+{{ end -}}
+{{- if $llm -}}
+{{ include "longvideo.toOutside" (dict "to" .root.Values.llmInferenceService.peers "ports" .root.Values.llmInferenceService.ports) }}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -74,6 +82,20 @@
   ports:
     - {port: {{ $.port }}, protocol: TCP}
 {{- end -}}
+{{- end -}}
+
+{{/* The way in for the gateway of LLMInferenceServices. Takes root and port. */}}
+{{- define "longvideo.fromGateway" -}}
+- from:
+    {{- toYaml .root.Values.llmInferenceService.peers | nindent 4 }}
+  ports:
+    - {port: {{ .port }}, protocol: TCP}
+{{- end -}}
+
+{{/* What KServe labels the pods of an LLMInferenceService's scheduler with. Takes an instance. */}}
+{{- define "longvideo.schedulerLabels" -}}
+app.kubernetes.io/name: {{ .name }}
+app.kubernetes.io/component: llminferenceservice-router-scheduler
 {{- end -}}
 
 {{/* The policy of a component. Takes root, component, hook, ingress and egress: rendered rules. */}}

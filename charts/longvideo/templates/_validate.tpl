@@ -58,4 +58,11 @@
 {{- if and .tls.existingSecret .tls.issuer.name }}{{ fail "ingress.tls.existingSecret and ingress.tls.issuer.name are both set: set one of them" }}{{ end -}}
 {{- end -}}
 {{- end -}}
+{{- with .Values.llmInferenceService -}}
+{{- if .enabled -}}
+{{- if not (has $.Values.profile (list "qwen3" "qwen2.5")) }}{{ fail (printf "llmInferenceService.enabled is true, but the profile %s has no models that KServe serves: disable it" $.Values.profile) }}{{ end -}}
+{{- if not .url }}{{ fail "llmInferenceService.url is empty: give the URL of the Gateway inside the cluster, such as http://kserve-ingress-gateway.kserve.svc.cluster.local" }}{{ end -}}
+{{- if and $.Values.networkPolicy.enabled (not .peers) }}{{ fail "llmInferenceService.peers is empty: say where the Gateway's pods are, such as [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kserve}}}]" }}{{ end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
