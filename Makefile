@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m
 READY := .venv/ready
 
-.PHONY: help setup demo test check format stubs settings-page metrics-page chart-docs fuzz chaos soak test-vllm bench-frames bench-load clean
+.PHONY: help setup demo test check format stubs settings-page metrics-page chart-docs dashboards fuzz chaos soak test-vllm bench-frames bench-load clean
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -40,6 +40,7 @@ check: $(READY) ## Runs every check that is not a test.
 	$(BIN)/python bin/proto-comments
 	$(BIN)/python bin/chart-docs --check
 	$(BIN)/lint-imports
+	$(RUN) monitoring --check
 	@$(RUN) longvideo.settings | diff -u docs/settings.md - || { echo "docs/settings.md is old: make settings-page"; exit 1; }
 	@$(RUN) longvideo.metrics | diff -u docs/metrics.md - || { echo "docs/metrics.md is old: make metrics-page"; exit 1; }
 
@@ -59,6 +60,9 @@ metrics-page: $(READY) ## Writes docs/metrics.md, the page of all metrics.
 
 chart-docs: $(READY) ## Writes the chart's schema and the table of its values.
 	$(BIN)/python bin/chart-docs
+
+dashboards: $(READY) ## Writes the chart's dashboards and Prometheus rules.
+	$(RUN) monitoring
 
 ##@ Opt-in tiers
 

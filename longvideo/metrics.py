@@ -47,7 +47,7 @@ REGISTRY: Final = CollectorRegistry()
 _CALL_SECONDS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300)
 _RPC_SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300)
 _EPISODE_SECONDS = (5, 10, 20, 40, 60, 90, 120, 180, 300, 600, 1200, 3600)
-_WAIT_SECONDS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
+WAIT_SECONDS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 _RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1)
 _ROUNDS = (1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 50, 100)
 _TASK_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
@@ -169,7 +169,7 @@ EPISODE_WAIT_SECONDS = _histogram(
     "longvideo_episode_wait_seconds",
     "How long episodes waited from when they were accepted until they were first taken up, by their priority.",
     ("priority",),
-    _WAIT_SECONDS,
+    WAIT_SECONDS,
     "worker",
 )
 EPISODE_ACTIONS = _counter(

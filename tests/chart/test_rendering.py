@@ -160,6 +160,7 @@ _SAMPLES: dict[str, Any] = {
     "profile": "qwen3",
     "profiles": ["qwen3", "qwen2.5"],
     "pullPolicy": "Always",
+    "monitoring.dashboards.labels": {"x": "y"},
     "roles": ["reason"],
     "serving.deploymentStrategy": {"type": "Recreate"},
     "storageUri": "hf://x/y",

@@ -201,36 +201,6 @@ def test_every_process_tells_its_metrics_at_one_port(case: str) -> None:
         assert ports == ([] if name in {"migrations", "offline-models"} else [9464]), name
 
 
-def test_prometheus_is_told_of_every_process_and_model() -> None:
-    """A PodMonitor selects the five processes; each model in each pool has one that says which it is."""
-    monitors = of_kind("qwen3-monitored", "PodMonitor")
-    assert all(each["metadata"]["labels"]["release"] == "kube-prometheus-stack" for each in monitors)
-    ours = named("qwen3-monitored", "PodMonitor", "demo-longvideo-processes")["spec"]
-    terms = {each["key"]: set(each["values"]) for each in ours["selector"]["matchExpressions"]}
-    for name, pod in templates("qwen3-monitored"):
-        labels = pod["metadata"]["labels"]
-        assert all(labels[key] in values for key, values in terms.items()) == (name != "migrations")
-    for service in of_kind("qwen3-monitored", "InferenceService"):
-        spec = named("qwen3-monitored", "PodMonitor", service["metadata"]["name"])["spec"]
-        assert spec["selector"]["matchLabels"] == {"serving.kserve.io/inferenceservice": service["metadata"]["name"]}
-        (endpoint,) = spec["podMetricsEndpoints"]
-        told = {each["targetLabel"]: each["replacement"] for each in endpoint["relabelings"]}
-        (found,) = (
-            each
-            for each in settings_of("qwen3-monitored")["endpoints"]
-            if f"//{service['metadata']['name']}-predictor." in each["url"]
-        )
-        assert told == {"model": found["model"], "pool": found["pool"], "gpus": str(found["gpus"])}
-        (runtime,) = of_kind("qwen3-monitored", "ServingRuntime")
-        assert endpoint["port"] in {port["name"] for port in runtime["spec"]["containers"][0]["ports"]}
-
-
-@pytest.mark.parametrize("case", [case for case in CASES if "monitoring" not in values_of(case)])
-def test_nothing_needs_the_prometheus_operator_unless_it_is_asked_for(case: str) -> None:
-    """Without monitoring.enabled there is no object that only the operator's definitions allow."""
-    assert [each for each in rendered(case) if each["apiVersion"].startswith("monitoring.coreos.com/")] == []
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_probes_ask_the_port_that_the_process_has(case: str) -> None:
     """Every process is asked whether it lives and is ready, at the port where it answers."""
