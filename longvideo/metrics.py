@@ -12,23 +12,17 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal, TypeVar
-
-import prometheus_client as prometheus
-from prometheus_client.registry import CollectorRegistry
+from collections.abc import Iterable
+from typing import Final, Literal
 
 from longvideo.backlogs import Backlogs
 from longvideo.cardinality import FirstNames
+from longvideo.declared import PARTS, REGISTRY, Part, counter, declare, gauge, histogram
 from longvideo.errors import LongVideoError, StorageFull, StorageUnavailable
 from longvideo.prices import PriceBook
 from longvideo.segments import LEVEL_NAMES
 from longvideo.usage import OUTCOMES, Call, Role
 from longvideo.v1 import orchestrator_pb2 as pb
-
-Part = Literal["api", "worker", "beat", "caption", "qa"]
-PARTS: Final[tuple[Part, ...]] = ("api", "worker", "beat", "caption", "qa")
 
 MAX_NAMES: Final = 50
 """How many different names of models are told apart; further ones are `other`."""
@@ -40,9 +34,6 @@ ACTIONS: Final = ("medium", "low", "video_qa", "repeated", "answer")
 TOKEN_KINDS: Final = ("prompt", "cached", "completion")
 SHARES: Final = ("opened", "low", "inspected")
 
-REGISTRY: Final = CollectorRegistry()
-"""What all metrics of this process are in."""
-
 # A call of a caption model looks at 128 pictures and takes seconds; one that takes minutes waited.
 _CALL_SECONDS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300)
 _RPC_SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300)
@@ -52,134 +43,106 @@ _RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1)
 _ROUNDS = (1, 2, 3, 5, 7, 10, 15, 20, 25, 30, 50, 100)
 _TASK_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
 
-prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
-
-
-@dataclass(frozen=True)
-class Declared:
-    """A metric as it is documented. Of a counter and a histogram, Prometheus sees the name with an ending."""
-
-    name: str
-    kind: str
-    labels: tuple[str, ...]
-    parts: frozenset[Part]
-    meaning: str
-
-
-DECLARED: Final[dict[str, Declared]] = {}
-"""All metrics, by name, in the order of the page."""
-
 _MODEL_PARTS: Final[tuple[Part, ...]] = ("worker", "caption", "qa")
-_M = TypeVar("_M", prometheus.Counter, prometheus.Gauge, prometheus.Histogram)
 
-
-def _declare(name: str, kind: str, labels: Sequence[str], parts: Iterable[Part], meaning: str) -> None:
-    shown = f"{name}_total" if kind == "counter" else name
-    DECLARED[name] = Declared(shown, kind, tuple(labels), frozenset(parts), meaning)
-
-
-def _counter(name: str, meaning: str, labels: Sequence[str], *parts: Part) -> prometheus.Counter:
-    _declare(name, "counter", labels, parts, meaning)
-    return prometheus.Counter(name, meaning, labels, registry=REGISTRY)
-
-
-def _gauge(name: str, meaning: str, labels: Sequence[str], *parts: Part) -> prometheus.Gauge:
-    _declare(name, "gauge", labels, parts, meaning)
-    return prometheus.Gauge(name, meaning, labels, registry=REGISTRY)
-
-
-def _histogram(
-    name: str, meaning: str, labels: Sequence[str], buckets: Sequence[float], *parts: Part
-) -> prometheus.Histogram:
-    _declare(name, "histogram", labels, parts, meaning)
-    return prometheus.Histogram(name, meaning, labels, buckets=buckets, registry=REGISTRY)
-
-
-INFO = _gauge(
+INFO = gauge(
     "longvideo_info", "1, for the version and the part of longvideo that this is.", ("version", "part"), *PARTS
 )
 
-MODEL_CALLS = _counter(
+MODEL_CALLS = counter(
     "longvideo_model_calls",
     "Requests to model servers, each attempt one, by how they ended: those of the ledger.",
     ("role", "model", "pool", "outcome"),
     *_MODEL_PARTS,
 )
-MODEL_CALL_SECONDS = _histogram(
+MODEL_CALL_SECONDS = histogram(
     "longvideo_model_call_seconds",
     "How long requests to model servers took, from sending the request to having read the answer.",
     ("role", "model", "pool"),
     _CALL_SECONDS,
     *_MODEL_PARTS,
 )
-MODEL_TOKENS = _counter(
+MODEL_TOKENS = counter(
     "longvideo_model_tokens",
     "Tokens as the model servers counted them: `prompt`, of which some are `cached`, and `completion`.",
     ("role", "model", "pool", "kind"),
     *_MODEL_PARTS,
 )
-MODEL_IMAGES = _counter(
+MODEL_IMAGES = counter(
     "longvideo_model_images",
     "Images sent to model servers.",
     ("role", "model", "pool"),
     *_MODEL_PARTS,
 )
-MODEL_GPU_SECONDS = _counter(
+MODEL_GPU_SECONDS = counter(
     "longvideo_model_gpu_seconds",
     "The seconds of requests to model servers times the GPUs of one replica there, however the requests ended. What an "
     "engine does for several requests at one time counts in full for each.",
     ("role", "model", "pool"),
     *_MODEL_PARTS,
 )
-MODEL_COST = _counter(
+MODEL_COST = counter(
     "longvideo_model_cost",
     "What these GPU-seconds cost by the price book, in its currency. Not there for a pool without a price.",
     ("role", "model", "pool", "currency"),
     *_MODEL_PARTS,
 )
-MODEL_CALLS_IN_FLIGHT = _gauge(
+MODEL_GPUS = gauge(
+    "longvideo_model_gpus",
+    "The GPUs of one replica of a model, as the settings say. Take the `max` over the processes.",
+    ("model", "pool"),
+    *_MODEL_PARTS,
+)
+GPU_HOUR_PRICE = gauge(
+    "longvideo_gpu_hour_price",
+    "What a GPU of a pool costs for an hour now, by the price book and in its currency. Take the `max` over the "
+    "processes.",
+    ("pool", "currency"),
+    *_MODEL_PARTS,
+)
+MODEL_CALLS_IN_FLIGHT = gauge(
     "longvideo_model_calls_in_flight",
     "Answers of models that are waited for now, pauses between attempts included: what there is to do for a pool, also "
     "when none of its servers is up. Sum it over the processes.",
     ("role", "pool"),
     *_MODEL_PARTS,
 )
-MODEL_ENDPOINT_HEALTHY = _gauge(
+MODEL_ENDPOINT_HEALTHY = gauge(
     "longvideo_model_endpoint_healthy",
     "1 when the last request to a model server went well, or none was made yet, and 0 when it failed; as this process "
     "sees it.",
     ("role", "pool", "endpoint"),
     *_MODEL_PARTS,
 )
-EPISODES = _counter(
+EPISODES = counter(
     "longvideo_episodes",
     "Episodes that ended, by their ending. The API ends those that nobody works on when they are cancelled.",
     ("ending",),
     "api",
     "worker",
 )
-EPISODE_SECONDS = _histogram(
+EPISODE_SECONDS = histogram(
     "longvideo_episode_seconds",
     "How long episodes took from when they were first taken up to their end, by their ending.",
     ("ending",),
     _EPISODE_SECONDS,
     "worker",
 )
-EPISODE_WAIT_SECONDS = _histogram(
+EPISODE_WAIT_SECONDS = histogram(
     "longvideo_episode_wait_seconds",
     "How long episodes waited from when they were accepted until they were first taken up, by their priority.",
     ("priority",),
     WAIT_SECONDS,
     "worker",
 )
-EPISODE_ACTIONS = _counter(
+EPISODE_ACTIONS = counter(
     "longvideo_episode_actions",
     "What the reasoner did in its rounds: it read a caption (`medium`, `low`), asked about a clip (`video_qa`), did "
     "again what it had done before (`repeated`), or answered (`answer`).",
     ("action",),
     "worker",
 )
-EPISODE_COVERAGE = _histogram(
+EPISODE_COVERAGE = histogram(
     "longvideo_episode_coverage_ratio",
     "The share of the video that episodes had looked at by their end: `opened` at all, at the `low` level, or "
     "`inspected` by the qa model.",
@@ -187,26 +150,26 @@ EPISODE_COVERAGE = _histogram(
     _RATIOS,
     "worker",
 )
-EPISODE_ROUNDS = _histogram(
+EPISODE_ROUNDS = histogram(
     "longvideo_episode_rounds",
     "How many rounds episodes had at their end, by their ending.",
     ("ending",),
     _ROUNDS,
     "worker",
 )
-CAPTIONS = _counter(
+CAPTIONS = counter(
     "longvideo_captions",
     "Captions asked for, by the level of the segment and whether they were `cached`, `made` or neither (`failed`).",
     ("level", "result"),
     "caption",
 )
-CAPTION_SAVED_GPU_SECONDS = _counter(
+CAPTION_SAVED_GPU_SECONDS = counter(
     "longvideo_caption_saved_gpu_seconds",
     "What it had taken to make the captions that were there already when somebody asked: seconds times GPUs.",
     ("model", "pool"),
     "caption",
 )
-STORAGE_FAILURES = _counter(
+STORAGE_FAILURES = counter(
     "longvideo_storage_failures",
     "Uses of the `database` and of the storage of videos and captions (`objects`) that failed after all attempts, for "
     "it was `unavailable` or `full`.",
@@ -216,14 +179,14 @@ STORAGE_FAILURES = _counter(
     "caption",
     "qa",
 )
-FRAMES = _counter(
+FRAMES = counter(
     "longvideo_frames",
     "Frames shown to models, by whether they were `read` from the video or still in `memory`.",
     ("source",),
     "caption",
     "qa",
 )
-MEDIA_TASKS = _counter(
+MEDIA_TASKS = counter(
     "longvideo_media_tasks",
     "Processes that read a video, by what they did (`index`, `frames`) and how that ended: `ok`, `given_up`, or the "
     "reason of what was wrong with the video.",
@@ -232,7 +195,7 @@ MEDIA_TASKS = _counter(
     "caption",
     "qa",
 )
-MEDIA_TASK_SECONDS = _histogram(
+MEDIA_TASK_SECONDS = histogram(
     "longvideo_media_task_seconds",
     "How long such a process took, its reading from the storage included.",
     ("task",),
@@ -241,7 +204,7 @@ MEDIA_TASK_SECONDS = _histogram(
     "caption",
     "qa",
 )
-MEDIA_BYTES = _counter(
+MEDIA_BYTES = counter(
     "longvideo_media_read_bytes",
     "Bytes of videos that such processes were given.",
     ("task",),
@@ -249,7 +212,7 @@ MEDIA_BYTES = _counter(
     "caption",
     "qa",
 )
-RPCS = _counter(
+RPCS = counter(
     "longvideo_rpcs",
     "Calls of this process's own services, by how they ended.",
     ("service", "method", "code"),
@@ -257,7 +220,7 @@ RPCS = _counter(
     "caption",
     "qa",
 )
-RPC_SECONDS = _histogram(
+RPC_SECONDS = histogram(
     "longvideo_rpc_seconds",
     "How long such calls took; a stream lasts as long as it is read.",
     ("service", "method"),
@@ -266,7 +229,7 @@ RPC_SECONDS = _histogram(
     "caption",
     "qa",
 )
-BEAT_MESSAGES = _counter(
+BEAT_MESSAGES = counter(
     "longvideo_beat_messages",
     "Messages that the clock had to send, by whether they were `sent`, `held` while nobody reads the earlier ones, or "
     "`failed` for want of a broker.",
@@ -283,7 +246,7 @@ BACKLOG = {
     "none waits.",
 }
 for _name, _meaning in BACKLOG.items():
-    _declare(_name, "gauge", ("priority",), ("api",), f"{_meaning} {_SAME}")
+    declare(_name, "gauge", ("priority",), ("api",), f"{_meaning} {_SAME}")
 BACKLOGS: Final = Backlogs(BACKLOG)
 REGISTRY.register(BACKLOGS)
 
@@ -325,6 +288,14 @@ def expect_calls(role: Role, model: str, pool: str) -> None:
         MODEL_CALLS.labels(*labels, outcome)
     for kind in TOKEN_KINDS:
         MODEL_TOKENS.labels(*labels, kind)
+
+
+def tell_gpus(model: str, pool: str, gpus: int) -> None:
+    """Tells how many GPUs a replica of a model has, and what one of them costs, where there is a price."""
+    MODEL_GPUS.labels(_model_name(model), pool).set(gpus)
+    book = PRICES.book
+    if book is not None and book.price(pool, time.time()) is not None:
+        GPU_HOUR_PRICE.labels(pool, book.currency).set_function(lambda: book.price(pool, time.time()) or 0.0)
 
 
 def count_calls(calls: Iterable[Call]) -> None:

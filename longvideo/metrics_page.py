@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from longvideo.metrics import DECLARED, MAX_NAMES, PARTS, Declared
+from longvideo.declared import DECLARED, PARTS, Declared
+from longvideo.metrics import MAX_NAMES
 
 _HEAD = f"""# Metrics
 

@@ -10,8 +10,8 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from longvideo import __version__, metrics, prices
+from longvideo.declared import DECLARED, REGISTRY, Part
 from longvideo.errors import Unavailable
-from longvideo.metrics import DECLARED, REGISTRY, Part
 from longvideo.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,9 @@ def serve(settings: Settings, *parts: Part) -> str:
     metrics.PRICES.book = prices.load(settings.price_book)
     for part in parts:
         metrics.INFO.labels(__version__, part).set(1)
+    for endpoint in settings.endpoints:
+        if endpoint.model:
+            metrics.tell_gpus(endpoint.model, endpoint.pool, endpoint.gpus)
     registry = CollectorRegistry()
     registry.register(_Own(parts))
     prometheus.ProcessCollector(registry=registry)

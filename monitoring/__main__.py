@@ -6,14 +6,16 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from monitoring import episodes, models, overview, rules, services
+from monitoring import cost, episodes, models, overview, rules, services
 
 FILES: Final = Path(__file__).resolve().parents[1] / "charts" / "longvideo" / "files"
 
 
 def made() -> dict[str, str]:
     """Returns what each file of the chart's `files` holds."""
-    boards = {board.__name__.rpartition(".")[2]: board.dashboard() for board in (overview, models, episodes, services)}
+    boards = {
+        board.__name__.rpartition(".")[2]: board.dashboard() for board in (overview, models, cost, episodes, services)
+    }
     return {"rules.yaml": rules.text(), **{f"dashboards/{name}.json": text for name, text in boards.items()}}
 
 

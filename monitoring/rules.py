@@ -16,9 +16,16 @@ RUNBOOKS: Final = "docs/operations.md"
 RECORDS: Final = {
     "longvideo:model_replicas:count": 'count by (namespace, model, pool, gpus) (up{model!="",pool!="",gpus!=""})',
     "longvideo:model_replicas_ready:count": 'sum by (namespace, model, pool, gpus) (up{model!="",pool!="",gpus!=""})',
+    "longvideo:model_gpus:sum": "sum by (namespace, model, pool) (longvideo:model_replicas:count{})"
+    " * on (namespace, model, pool) max by (namespace, model, pool) (longvideo_model_gpus{})",
+    "longvideo:model_gpus_busy:sum": "sum by (namespace, model, pool) (vllm:num_requests_running{} > bool 0)"
+    " * on (namespace, model, pool) max by (namespace, model, pool) (longvideo_model_gpus{})",
+    "longvideo:model_gpus:cost_per_hour": "longvideo:model_gpus:sum{}"
+    " * on (namespace, pool) group_left (currency)"
+    " max by (namespace, pool, currency) (longvideo_gpu_hour_price{})",
 }
-"""What is recorded for others: how many replicas of each model there are, those that are still loading included, and
-how many of them answer."""
+"""What is recorded for others and for dashboards: how many replicas of each model there are, those that are still
+loading included, and how many answer; their GPUs, those that work on something, and what all of them cost an hour."""
 
 _HEAD = f"""# Made by `make dashboards`: recording rules, service level objectives and alerts.
 # They are for targets with the label namespace="{RELEASE}", in whose place the chart puts its release's own.

@@ -10,6 +10,7 @@ import functools
 import sys
 
 from longvideo import metrics, metrics_server, ports, prices, process, rpc
+from longvideo.declared import Part
 from longvideo.settings import Settings
 from longvideo.storage import open_store
 from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
@@ -25,7 +26,7 @@ def start(cleanup: contextlib.ExitStack, configured: Settings) -> rpc.Server:
     database = open_database(configured)
     cleanup.callback(database.close)
     metrics.BACKLOGS.source = database.work.backlog
-    parts: list[metrics.Part] = ["api", "worker"] if is_in_memory(configured) else ["api"]
+    parts: list[Part] = ["api", "worker"] if is_in_memory(configured) else ["api"]
     metrics_server.serve(configured, *parts)
     if is_in_memory(configured):
         runner = make_runner(configured, database)

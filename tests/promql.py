@@ -9,7 +9,7 @@ from typing import Final
 import promql_parser
 
 from longvideo import metrics
-from longvideo.metrics import DECLARED
+from longvideo.declared import DECLARED
 from longvideo.usage import OUTCOMES, ROLES
 from monitoring.foreign import KUBE, MODEL_LABELS, OUR_LABELS, PROCESS, PROMETHEUS, TARGET_LABELS, VLLM
 from monitoring.rules import RECORDS
@@ -47,7 +47,9 @@ def _series() -> dict[str, frozenset[str]]:
     for name, (_, labels) in PROMETHEUS.items():
         found[name] = labels | OUR_LABELS | MODEL_LABELS
     for name in RECORDS:
-        found[name] = frozenset(("namespace", "model", "pool", "gpus"))
+        labels = {"replicas": {"gpus"}, "per_hour": {"currency"}}
+        more = (label for word, own in labels.items() if word in name for label in own)
+        found[name] = frozenset(("namespace", "model", "pool", *more))
     for slo in SLOS:
         for window in WINDOWS:
             found[slo.record(window)] = frozenset(slo.labels)

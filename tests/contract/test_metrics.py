@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from longvideo import metrics_page
+from longvideo.declared import DECLARED, PARTS, Part
 from longvideo.errors import Unavailable
-from longvideo.metrics import DECLARED, PARTS, Part
 from longvideo.metrics_server import serve
 from longvideo.settings import Settings
 

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from client import words
-from longvideo.metrics import DECLARED, Part
+from longvideo.declared import DECLARED, Part
 from longvideo.testing import Reply
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2

@@ -13,8 +13,9 @@ import pytest
 from longvideo import metrics
 from longvideo.backlogs import Backlog, Backlogs
 from longvideo.cardinality import FirstNames
+from longvideo.declared import DECLARED, PARTS, REGISTRY
 from longvideo.errors import NotFound, StorageFull, StorageUnavailable
-from longvideo.metrics import DECLARED, PARTS, PRICES, REGISTRY, Flight, count_calls, expect_calls
+from longvideo.metrics import PRICES, Flight, count_calls, expect_calls
 from longvideo.prices import Price, PriceBook
 from longvideo.usage import OUTCOMES, Call
 from longvideo.v1 import orchestrator_pb2 as pb
@@ -30,11 +31,12 @@ def value(name: str, **labels: str) -> float:
 
 def test_names() -> None:
     """Names and labels are as Prometheus wants them, and no label could hold an id or a tenant."""
-    units = ("_total", "_seconds", "_ratio", "_info", "_rounds", "_waiting", "_running", "_in_flight", "_healthy")
+    units = ("_total", "_seconds", "_ratio", "_info", "_rounds", "_gpus", "_price")
+    states = ("_waiting", "_running", "_in_flight", "_healthy")
     for declared in DECLARED.values():
         assert re.fullmatch(r"longvideo_[a-z_]+", declared.name)
         assert declared.name.endswith("_total") == (declared.kind == "counter")
-        assert declared.name.endswith(units)
+        assert declared.name.endswith(units + states)
         assert declared.meaning.endswith(".")
         assert declared.parts <= set(PARTS)
         assert not {"tenant", "video", "job", "episode", "id", "user", "label"} & set(declared.labels)
@@ -79,6 +81,18 @@ def test_gpus_and_costs(monkeypatch: pytest.MonkeyPatch) -> None:
         )
         == 0.0
     )
+
+
+def test_gpus_and_their_price(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica's GPUs are told, and what one costs at the moment of asking; no price where the book has none."""
+    book = PriceBook("EUR", [Price("hourly", 2.5, 100.0, "made up"), Price("later", 9.0, time.time() + 1e6, "made up")])
+    monkeypatch.setattr(PRICES, "book", book)
+    for pool in ("hourly", "later", "unpriced"):
+        metrics.tell_gpus("told", pool, 4)
+        assert value("longvideo_model_gpus", model="told", pool=pool) == 4
+    assert value("longvideo_gpu_hour_price", pool="hourly", currency="EUR") == 2.5
+    for pool in ("later", "unpriced"):
+        assert REGISTRY.get_sample_value("longvideo_gpu_hour_price", {"pool": pool, "currency": "EUR"}) is None
 
 
 def test_models_of_many_names(monkeypatch: pytest.MonkeyPatch) -> None:
