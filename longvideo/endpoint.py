@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import urllib.parse
 
-from pydantic import BaseModel, ConfigDict, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from longvideo.usage import Role
 
@@ -24,6 +24,8 @@ class Endpoint(BaseModel):
     """The kind of GPU node behind it, for example `h800`."""
     gpus: int = 0
     """How many GPUs serve one replica; 0 where none does."""
+    weight: float = Field(default=1.0, ge=0, le=1000)
+    """How many requests it gets, in proportion to others of its role; with 0, only those that name its pool."""
     api_key: SecretStr | None = None
     """From the environment only, never from a command line."""
     context_length: int | None = None

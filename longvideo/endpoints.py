@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -73,6 +74,7 @@ class ModelServer:
         self._avoid_until = 0.0
         self._healthy = metrics.MODEL_ENDPOINT_HEALTHY.labels(role, endpoint.pool, endpoint.url)
         self._healthy.set(1)
+        metrics.MODEL_CALLS_IN_FLIGHT.labels(role, endpoint.pool)  # 0, where nothing has been asked yet
         if endpoint.model:
             metrics.expect_calls(role, endpoint.model, endpoint.pool)
 
@@ -81,13 +83,20 @@ class ModelServer:
         """Returns the URL, which holds no credentials."""
         return self.endpoint.url
 
-    def score(self, session: str) -> bytes:
-        """Returns this server's place for a session: the highest score wins (rendezvous hashing).
+    def score(self, session: str) -> float:
+        """Returns this server's place for a session: the highest score wins (weighted rendezvous hashing).
 
-        When a server comes or goes, only the sessions that were or will be on it move.
+        Each server wins as many sessions as its weight says. When one comes, goes or gets another weight, only sessions
+        that were or will be on it move.
         """
         name = f"{session}\0{self.endpoint.url}\0{self.endpoint.model}"
-        return hashlib.blake2b(name.encode(), digest_size=8).digest()
+        drawn = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest()) >> 12
+        return -self.share / math.log((drawn + 1) / (2**52 + 2))
+
+    @property
+    def share(self) -> float:
+        """Returns the weight that counts where the server is asked at all."""
+        return self.endpoint.weight or 1.0
 
     def avoided(self) -> bool:
         """Returns whether the server failed lately and is left alone for now."""

@@ -126,6 +126,13 @@ class ModelClient:
                 reason="NO_ENDPOINT",
                 role=role,
             )
+        if not any(server.endpoint.weight for server in self._servers):
+            raise BadSettings(
+                f"Every endpoint of the role {role} has the weight 0, so that requests which name no pool have none; "
+                "give one of them a weight",
+                setting="endpoints",
+                role=role,
+            )
         self._role = role
         self._max_attempts = max_attempts
         self._attempt_timeout = attempt_timeout
@@ -156,7 +163,7 @@ class ModelClient:
             max_tokens: The most tokens the answer may have.
             deadline: When to give up, on the clock of `time.monotonic`.
             session: Calls with the same session go to the same server while it is well.
-            pool: Only servers of this pool are asked; empty for any.
+            pool: Only servers of this pool are asked; empty for any with a weight.
             stop: Where the answer ends. The string itself is in the answer where the server can do that (vLLM).
             regex: What the answer must match, where the server can bind it; otherwise ignored.
             grammar: The same as a grammar, EBNF or Lark. Not together with `regex`.
@@ -312,7 +319,7 @@ class ModelClient:
                 role=self._role,
                 pool=pool,
             )
-        return servers
+        return [server for server in servers if server.endpoint.weight] or servers
 
     def describe(
         self, pool: str = "", *, deadline: float | None = None, cancelled: Callable[[], bool] | None = None
@@ -364,7 +371,7 @@ def _choose(candidates: Sequence[ModelServer], session: str, failed: Sequence[Mo
     if session:
         ordered = sorted(candidates, key=lambda server: server.score(session), reverse=True)
     else:
-        ordered = sorted(candidates, key=lambda server: (server.in_flight, random.random()))
+        ordered = sorted(candidates, key=lambda server: (server.in_flight / server.share, random.random()))
     return min(ordered, key=lambda server: (server.avoided(), failed.count(server)))
 
 

@@ -229,6 +229,14 @@ RPC_SECONDS = histogram(
     "caption",
     "qa",
 )
+RPCS_IN_FLIGHT = gauge(
+    "longvideo_rpcs_in_flight",
+    "Calls of this process's own services that it answers now. Sum it over the processes.",
+    ("service",),
+    "api",
+    "caption",
+    "qa",
+)
 BEAT_MESSAGES = counter(
     "longvideo_beat_messages",
     "Messages that the clock had to send, by whether they were `sent`, `held` while nobody reads the earlier ones, or "

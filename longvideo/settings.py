@@ -157,7 +157,10 @@ class Settings(BaseSettings):
     """The token that the `longvideo` command shows to `--server`."""
 
     endpoints: tuple[Endpoint, ...] = ()
-    """The model servers, as a list of `{"url", "model", "roles", "pool", "gpus"}`; in the environment as JSON."""
+    """The model servers, a list of `{"url", "model", "roles", "pool", "gpus", "weight"}`; in the environment as JSON.
+
+    Requests are spread in proportion to `weight`, 1 unless it is given; with 0 only those come that name the pool.
+    """
 
     api_key: SecretStr | None = None
     """The key for all model servers."""

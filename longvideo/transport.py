@@ -31,6 +31,10 @@ because hundreds of threads that all look five times a second take a good part o
 KEEP_ALIVE = 4.0
 """Seconds that an idle connection is kept. uvicorn, which vLLM runs on, closes one after 5: we must be first."""
 
+CONNECTION_AGE = 60.0
+"""Seconds after which a connection makes place for a new one. A Service of Kubernetes leads each connection to one of
+its replicas: without an end, those that were added would be given nothing to do."""
+
 KEEP_ALIVE_PROBES = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """Seconds and a count: a machine that vanished in the middle of a long answer is noticed after half a minute."""
 
@@ -123,6 +127,7 @@ class _Stream(httpcore2.NetworkStream):
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._retired = False
+        self._made = time.monotonic()
 
     def retire(self) -> None:
         """Makes the connection be closed instead of used again."""
@@ -172,8 +177,11 @@ class _Stream(httpcore2.NetworkStream):
     def get_extra_info(self, info: str) -> Any:
         if info == "socket":
             return self._sock
+        if info != "is_readable":
+            return None
         # An idle connection that can be read has been closed by its server.
-        return (self._retired or _poll(self._sock, select.POLLIN, 0.0)) if info == "is_readable" else None
+        old = time.monotonic() - self._made > CONNECTION_AGE
+        return self._retired or old or _poll(self._sock, select.POLLIN, 0.0)
 
 
 def _poll(sock: socket.socket, event: int, seconds: float) -> bool:

@@ -116,14 +116,17 @@ class _Began:
 
     @contextlib.contextmanager
     def logged(self, context: grpc.ServicerContext) -> Iterator[None]:
-        """Logs a line at the end of the call that is answered within."""
+        """Logs a line at the end of the call that is answered within, and counts it while it is."""
+        _, service, name = self.method.split("/")
+        in_flight = metrics.RPCS_IN_FLIGHT.labels(service)
+        in_flight.inc()
         try:
             yield
         finally:
+            in_flight.dec()
             if self._code == "OK" and not context.is_active():  # the caller has gone, and hears of no answer
                 self._code = "CANCELLED"
             seconds = round(time.monotonic() - self._time, 4)
-            _, service, name = self.method.split("/")
             metrics.RPCS.labels(service, name, self._code).inc()
             metrics.RPC_SECONDS.labels(service, name).observe(seconds)
             access.info("%s %s", self.method, self._code, extra={"code": self._code, "seconds": seconds})

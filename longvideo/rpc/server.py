@@ -10,7 +10,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from longvideo import errors
+from longvideo import errors, metrics
 from longvideo.rpc.health import Check, Health
 from longvideo.rpc.interceptor import Authenticate, Calls
 from longvideo.rpc.limits import DEFAULT_CONCURRENCY, Threads, server_options
@@ -61,6 +61,8 @@ def serve(
     for _, add, servicer in services:
         add(servicer, server)
     names = [name for name, _, _ in services]
+    for name in names:
+        metrics.RPCS_IN_FLIGHT.labels(name)  # 0, where none has come yet
     state = Health(names, checks or {})
     health_pb2_grpc.add_HealthServicer_to_server(state.servicer, server)
     if authenticate is None:

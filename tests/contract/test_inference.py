@@ -397,6 +397,56 @@ def test_only_the_sessions_of_a_lost_server_move(bench: Bench) -> None:
         assert before in ("0", after)
 
 
+def test_sessions_are_spread_by_weight(bench: Bench) -> None:
+    """Sessions go to servers in proportion to their weights, and stay with a server that is given more."""
+    heavy, light = bench.server("heavy"), bench.server("light")
+
+    def homes(weight: float) -> list[str]:
+        endpoints = [
+            Endpoint(url=heavy.url, roles={"qa"}, weight=weight),
+            Endpoint(url=light.url, roles={"qa"}, pool="other"),
+        ]
+        client = bench.client(*endpoints)
+        return [ask(client, session=str(number)).text for number in range(200)]
+
+    before, after = homes(1), homes(3)
+    assert 70 < before.count("light") < 130
+    assert 30 < after.count("light") < 70
+    assert all(now == "heavy" for was, now in zip(before, after, strict=True) if was == "heavy")
+
+
+def test_a_weight_of_nothing_waits_for_who_asks(bench: Bench) -> None:
+    """A pool with the weight 0 gets the requests that name it, also when the others fail, and no others."""
+    usual, spare = bench.server("usual"), bench.server("spare")
+    client = bench.client(
+        Endpoint(url=usual.url, roles={"qa"}, pool="h800"),
+        Endpoint(url=spare.url, roles={"qa"}, pool="a800", weight=0),
+    )
+    assert {ask(client, session=str(number)).text for number in range(20)} == {"usual"}
+    assert ask(client, pool="a800", session="1").text == "spare"
+    usual.handler = Script(Reply.error(500))
+    assert outcomes(refused(client)) == ["error"] * 4
+    assert len(spare.requests) == 1
+
+
+def test_a_heavy_server_is_less_busy(bench: Bench) -> None:
+    """Without a session, a server with twice the weight has twice as many calls under way."""
+    release = threading.Event()
+
+    def slow(request: dict[str, Any]) -> str:
+        release.wait(20)
+        return "fine"
+
+    servers = [bench.server(slow) for _ in range(2)]
+    client = bench.client(*(Endpoint(url=each.url, roles={"qa"}, weight=n) for n, each in enumerate(servers, start=1)))
+    with ThreadPoolExecutor(6) as pool:
+        for number in range(6):
+            pool.submit(ask, client)
+            wait_for(lambda number=number: sum(len(server.requests) for server in servers) == number + 1)
+        assert [len(server.requests) for server in servers] == [2, 4]
+        release.set()
+
+
 def test_without_a_session_the_least_busy_is_asked(bench: Bench) -> None:
     """Calls without a session go where the fewest are under way."""
     release = threading.Event()

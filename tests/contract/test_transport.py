@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from longvideo import transport
 from longvideo.errors import Cancelled, DeadlineExceeded, ModelUnavailable
 from longvideo.inference import Endpoint, ModelClient
 from longvideo.testing import Reply, ScriptedModelServer
@@ -132,4 +133,15 @@ def test_connections_are_used_again() -> None:
         for _ in range(5):
             client.complete(asked("x"), max_tokens=9, deadline=soon())
         assert server.connections == 1
+        client.close()
+
+
+def test_old_connections_make_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that has reached its age is not used again, so that added replicas are given requests too."""
+    monkeypatch.setattr(transport, "CONNECTION_AGE", 0.0)
+    with ScriptedModelServer(answer) as server:
+        client = client_of(server.url)
+        for number in range(1, 4):
+            client.complete(asked("x"), max_tokens=9, deadline=soon())
+            assert server.connections >= number
         client.close()

@@ -223,6 +223,7 @@ def test_the_services_are_counted(run: Run) -> None:
         "all captions are counted",
     )
     assert rpcs["longvideo_rpc_seconds_count"][service, "CaptionSegment"] == asked
+    run.until("caption", lambda told: told["longvideo_rpcs_in_flight"] == {(service,): 0.0}, "no call is under way")
     for told in (caption, run.told("qa")):
         assert told["longvideo_frames_total"][("read",)] > 0
         assert told["longvideo_media_tasks_total"]["frames", "ok"] > 0

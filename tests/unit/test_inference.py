@@ -65,6 +65,12 @@ def test_bad_endpoints(fields: dict[str, Any]) -> None:
         Endpoint(url="http://host", **fields)
 
 
+def test_endpoints_without_any_weight() -> None:
+    """A role whose endpoints all wait for requests that name their pool is refused, with the fix."""
+    with pytest.raises(BadSettings, match="give one of them a weight"):
+        ModelClient("qa", [Endpoint(url="http://x", roles={"qa"}, pool="h800", weight=0)])
+
+
 def test_no_endpoint_for_a_role() -> None:
     """A role that nothing serves is refused with how to give it one."""
     endpoints = [Endpoint(url="http://host", roles={"caption", "qa"})]
