@@ -149,6 +149,7 @@ _SAMPLES: dict[str, Any] = {
     "ingress.kind": "Ingress",
     "interval": "30s",
     "loadSeconds": 7200,
+    "localModelCache.storage": "9Ti",
     "llmInferenceService.url": "http://x",
     "modelDefaults.pools": {"h800": {"replicas": 7}},
     "models": {"reasoner": {"servedName": "other"}},
@@ -157,6 +158,7 @@ _SAMPLES: dict[str, Any] = {
     "pod": {"labels": {"x": "y"}},
     "pools": {"x": {}},
     "ports": [1234],
+    "priorityClasses.models": 7,
     "profile": "qwen3",
     "profiles": ["qwen3", "qwen2.5"],
     "pullPolicy": "Always",
@@ -169,6 +171,7 @@ _SAMPLES: dict[str, Any] = {
     "topologyKeys": ["x"],
     "type": "LoadBalancer",
     "url": "s3://other/x",
+    "weightsSize": "7Gi",
 }
 
 

@@ -17,6 +17,8 @@ from tests.chart.rendering import CASES, REPOSITORY, rendered
 KINDS = {
     "inferenceservices",
     "llminferenceservices",
+    "localmodelcaches",
+    "localmodelnodegroups",
     "servingruntimes",
     "scaledobjects",
     "podmonitors",

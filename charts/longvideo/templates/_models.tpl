@@ -1,5 +1,5 @@
 {{/* The models of the profile in their pools, as a JSON list of name, key, model, pool, place and counts; of llm, whether it is
-an LLMInferenceService; and of what KServe makes of it: workload, a Deployment's name, podLabels, port and url. */}}
+an LLMInferenceService; of what KServe makes of it: workload, a Deployment's name, podLabels, port and url; and nodeGroup, which keeps its weights. */}}
 {{- define "longvideo.instances" -}}
 {{- $found := list -}}
 {{- range $key, $own := .Values.models -}}
@@ -24,7 +24,8 @@ an LLMInferenceService; and of what KServe makes of it: workload, a Deployment's
   "url" (printf "http://%s-predictor.%s.svc.%s%s/v1" $name $.Release.Namespace $.Values.clusterDomain (ternary ":8080" "" $.Values.serving.headlessServices))
 ) -}}
 {{- end -}}
-{{- $found = append $found $instance -}}
+{{- $cached := and $.Values.localModelCache.enabled (not $instance.llm) (regexMatch "^(hf|s3|gs|https?)://" $model.storageUri) -}}
+{{- $found = append $found (set $instance "nodeGroup" (ternary (printf "%s-%s" (include "longvideo.clusterName" $) $pool) "" $cached)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -45,11 +45,28 @@ labels:
 {{- end }}
 {{- end -}}
 
+{{/* An image, in the registry that holds all if there is one. Takes root and image. */}}
+{{- define "longvideo.registered" -}}
+{{- if .root.Values.imageRegistry -}}
+{{- $parts := splitList "/" .image -}}
+{{- if and (gt (len $parts) 1) (regexMatch "[.:]|^localhost$" (first $parts)) }}{{ $parts = rest $parts }}{{ end -}}
+{{ .root.Values.imageRegistry }}/{{ join "/" $parts }}
+{{- else -}}
+{{ .image }}
+{{- end -}}
+{{- end -}}
+
 {{/* The image of all services. */}}
 {{- define "longvideo.image" -}}
 {{- with .Values.image -}}
-{{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{ end -}}
+{{- $image := ternary (printf "%s@%s" .repository .digest) (printf "%s:%s" .repository (.tag | default $.Chart.AppVersion)) (ne .digest "") -}}
+{{ include "longvideo.registered" (dict "root" $ "image" $image) }}
 {{- end -}}
+{{- end -}}
+
+{{/* How the names of objects of the cluster begin. */}}
+{{- define "longvideo.clusterName" -}}
+{{ printf "%s-%s" .Release.Namespace (include "longvideo.fullname" .) | trimPrefix "-" }}
 {{- end -}}
 
 {{/* The whole name of a Service in this namespace. Takes root and component. */}}

@@ -65,4 +65,13 @@
 {{- if and $.Values.networkPolicy.enabled (not .peers) }}{{ fail "llmInferenceService.peers is empty: say where the Gateway's pods are, such as [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kserve}}}]" }}{{ end -}}
 {{- end -}}
 {{- end -}}
+{{- range include "longvideo.instances" . | fromJsonArray -}}
+{{- if .nodeGroup -}}
+{{- if not .model.weightsSize }}{{ fail (printf "models.%s.weightsSize is empty: say how large its weights are, such as 70Gi, for localModelCache" .key) }}{{ end -}}
+{{- if not .place.nodeSelector }}{{ fail (printf "pools.%s.nodeSelector is empty: say which nodes keep weights for localModelCache" .pool) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.localModelCache.enabled (not (has .Values.profile (list "qwen3" "qwen2.5"))) -}}
+{{- fail (printf "localModelCache.enabled is true, but the profile %s has no models that KServe serves: disable it" .Values.profile) -}}
+{{- end -}}
 {{- end -}}

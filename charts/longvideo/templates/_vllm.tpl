@@ -1,6 +1,9 @@
 {{/* The image of vLLM. */}}
 {{- define "longvideo.vllmImage" -}}
-{{- with .Values.serving }}{{ ternary (printf "%s@%s" (regexReplaceAll ":[^:/]*$" .image "") .digest) .image (ne .digest "") }}{{ end -}}
+{{- with .Values.serving -}}
+{{- $image := ternary (printf "%s@%s" (regexReplaceAll ":[^:/]*$" .image "") .digest) .image (ne .digest "") -}}
+{{ include "longvideo.registered" (dict "root" $ "image" $image) }}
+{{- end -}}
 {{- end -}}
 
 {{/* The arguments that all models have. Takes root and port. */}}
@@ -56,6 +59,11 @@ limits:
   value: /tmp
 - name: USER
   value: vllm
+# The weights are there already: nothing is fetched, and nobody is told.
+- name: HF_HUB_OFFLINE
+  value: "1"
+- name: VLLM_NO_USAGE_STATS
+  value: "1"
 {{- if .Values.modelKeys.existingSecret }}
 - name: VLLM_API_KEY
   valueFrom:
@@ -103,7 +111,7 @@ nodeSelector:
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .instance.place.priorityClassName }}
+{{- with .instance.place.priorityClassName | default (ternary (printf "%s-models" (include "longvideo.clusterName" .root)) "" $values.priorityClasses.enabled) }}
 priorityClassName: {{ . }}
 {{- end }}
 topologySpreadConstraints:

@@ -65,7 +65,7 @@ spec:
   imagePullSecrets:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- with $pod.priorityClassName }}
+  {{- with $pod.priorityClassName | default (ternary (printf "%s-processes" (include "longvideo.clusterName" $root)) "" (and $root.Values.priorityClasses.enabled (not .restartPolicy))) }}
   priorityClassName: {{ . }}
   {{- end }}
   {{- with $pod.nodeSelector }}
