@@ -72,7 +72,7 @@ WAITING = Slo(
     "LongvideoInteractiveWaits",
     0.95,
     'rate(longvideo_episode_wait_seconds_count{priority="interactive"}[$w])'
-    ' - rate(longvideo_episode_wait_seconds_bucket{priority="interactive",le="30.0"}[$w])',
+    ' - ignoring (le) rate(longvideo_episode_wait_seconds_bucket{priority="interactive",le="30.0"}[$w])',
     'rate(longvideo_episode_wait_seconds_count{priority="interactive"}[$w])',
     ("namespace",),
     "interactive episodes waited for more than 30 s before a worker took them up",
