@@ -46,12 +46,17 @@ class Brain:
         self._questions = questions
         self._pace = pace
         self._random = random.Random(seed)
+        self._step = 0.0
         self._moods: dict[str, tuple[str, float]] = {}
         self._unusable: Counter[tuple[str, str, int]] = Counter()
 
     def upset(self, role: str, mood: str, seconds: float) -> None:
         """Puts the models of a role into a mood for a while."""
         self._moods[role] = (mood, time.time() + seconds)
+
+    def march(self, step: float) -> None:
+        """Makes all answers come at the same moments, so many seconds apart, and for 0 as they come."""
+        self._step = step
 
     def reply(self, caller: str, request: dict[str, Any], call_id: str) -> Reply:
         """Notes a call and answers it."""
@@ -60,6 +65,7 @@ class Brain:
             asked = Asked(caller, role, what, time.time())
             self.calls[call_id] = asked
             delay = self._pace * 10 ** self._random.random()
+            delay = self._step - asked.arrived % self._step if self._step else delay
             mood, until = self._moods.get(role, ("", 0.0))
             sour = asked.arrived < until and self._random.random() < 0.8
             odd = self._random.random() < 0.02

@@ -1,8 +1,11 @@
 """`make soak`: steady load without faults, and what every process takes meanwhile: it must not grow.
 
-Memory, file descriptors, threads, and connections to the database and to Redis are sampled; after a warm-up of a
-quarter of the time, the slope of each is the median of the slopes between all pairs of samples, which a few odd samples
-do not move. A slope above its bound fails the run, unless all that grew is less than what comes and goes anyway.
+First come waves of as many questions as there is room for, each wave at once, to which all models answer at the same
+moments: that fills the pools of threads and connections, which otherwise grow by one for hours whenever chance wants
+it. Then memory, file descriptors, threads, and connections to the database and to Redis are sampled; after a warm-up of
+a quarter of the time, the slope of each is the median of the slopes between all pairs of samples, which a few odd
+samples do not move. A slope above its bound fails the run, unless all that grew is less than what comes and goes
+anyway.
 
     python -m tests.chaos.soak --minutes 60
 """
@@ -19,17 +22,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from longvideo import errors
+from longvideo.v1 import orchestrator_pb2 as pb
 from tests.chaos.models import Brain
-from tests.chaos.questions import make_films, make_question
+from tests.chaos.questions import Question, make_films, make_question
 from tests.chaos.run import TENANTS, TIMING
 from tests.chaos.stack import Stack
 from tests.chaos.tenants import Tenant
 
 WARM_UP = 0.25
 EPISODES_PER_SECOND = 1.0
+# Each wave is a job of every tenant about one film; together they are what the workers have room for.
+WAVES, WAVE_SIZE = 6, 16
+_STEP_SECONDS = 1.5
+_READERS = 24
+_CALL_SECONDS = 30.0
 
 
 class Bound(NamedTuple):
@@ -63,9 +74,14 @@ def main() -> int:
         films, choose = make_films(directory, 6), random.Random(given.seed)
         count = round(seconds * EPISODES_PER_SECOND)
         questions = [make_question(number, choose.choice(films), choose) for number in range(1, count + 1)]
-        brain = Brain({question.id: question for question in questions}, given.seed, 0.05)
+        waves = [
+            [make_question(count + 1 + wave * 100 + number, film, choose) for number in range(len(TENANTS) * WAVE_SIZE)]
+            for wave, film in zip(range(WAVES), films, strict=True)
+        ]
+        brain = Brain({each.id: each for each in itertools.chain(questions, *waves)}, given.seed, 0.05)
         stack = Stack(directory, brain, TIMING, TENANTS)
         cleanup.callback(stack.close)
+        filling = [tenant for number, wave in enumerate(waves) for tenant in _fill(stack, brain, wave, -number - 1)]
         tenants = [
             Tenant(stack, name, questions[number :: len(TENANTS)], given.seed, seconds)
             for number, name in enumerate(TENANTS)
@@ -80,13 +96,41 @@ def main() -> int:
     wrong = sum(
         job.ended is None
         or [episode.answer for episode in job.ended.episodes] != [each.answer for each in job.questions]
-        for tenant in tenants
+        for tenant in (*filling, *tenants)
         for job in tenant.jobs
     )
     growing = list(_report(samples))
     print(f"{count} episodes in {given.minutes:g} min, {wrong} jobs wrong, ended by themselves: {starts or 'none'}")
     print("growing: " + (", ".join(growing) or "nothing"))
     return 1 if growing or wrong or starts else 0
+
+
+def _fill(stack: Stack, brain: Brain, wave: list[Question], seed: int) -> list[Tenant]:
+    """Has a wave of questions carried out, while others read the API as many at a time; returns its tenants."""
+    began = time.monotonic()
+    brain.march(_STEP_SECONDS)
+    tenants = [
+        Tenant(stack, name, wave[number :: len(TENANTS)], seed, 0.0, WAVE_SIZE) for number, name in enumerate(TENANTS)
+    ]
+    for tenant in tenants:
+        tenant.thread.start()
+    with contextlib.ExitStack() as cleanup, ThreadPoolExecutor(_READERS) as readers:
+        connections = [stack.connect(number, TENANTS[0]) for number in range(2)]
+        for channel, _ in connections:
+            cleanup.callback(channel.close)
+        while any(tenant.thread.is_alive() for tenant in tenants):
+            list(readers.map(_read, [stub for _, stub in connections] * (_READERS // 2)))
+            time.sleep(_STEP_SECONDS)
+    for tenant in tenants:
+        tenant.stop()
+    brain.march(0.0)
+    print(f"a wave of {len(wave)} episodes took {time.monotonic() - began:.0f} s", flush=True)
+    return tenants
+
+
+def _read(stub: Any) -> None:
+    with contextlib.suppress(errors.Unavailable):  # it has not started yet
+        stub.ListJobs(pb.ListJobsRequest(), timeout=_CALL_SECONDS)
 
 
 def _sample(stack: Stack, seconds: float) -> Samples:

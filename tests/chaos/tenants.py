@@ -46,8 +46,17 @@ class Accepted:
 class Tenant:
     """Submits its questions, spread over `seconds`, and then waits for them, all in one thread."""
 
-    def __init__(self, stack: Stack, name: str, questions: Sequence[Question], seed: int, seconds: float) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        name: str,
+        questions: Sequence[Question],
+        seed: int,
+        seconds: float,
+        size: int = QUESTIONS_PER_JOB,
+    ) -> None:
         self.name = name
+        self._size = size
         self.jobs: list[Accepted] = []
         self.retries = 0
         self.problem: Exception | None = None
@@ -75,8 +84,8 @@ class Tenant:
     def _run(self) -> None:
         try:
             started = time.monotonic()
-            size = QUESTIONS_PER_JOB
-            jobs = [self._questions[at : at + size] for at in range(0, len(self._questions), size)]
+            starts = range(0, len(self._questions), self._size)
+            jobs = [self._questions[at : at + self._size] for at in starts]
             for number, questions in enumerate(jobs):
                 self._give_up.wait(started + self._seconds * number / len(jobs) - time.monotonic())
                 self._submit([*questions])

@@ -45,7 +45,14 @@ class Models:
 
     def __init__(self) -> None:
         self.server = ScriptedModelServer(self._answer, owned_by="somebody")
+        self._clips = threading.Event()
+        self._clips.set()
         self._gates: dict[str, tuple[int, threading.Event]] = {}
+
+    def hold_clips(self) -> threading.Event:
+        """Holds the answers of the qa model until the event that is returned is set."""
+        self._clips = threading.Event()
+        return self._clips
 
     def hold(self, question: str, number: int) -> threading.Event:
         """Holds the reasoner at round `number` (from 0) of a question until the event that is returned is set."""
@@ -61,10 +68,14 @@ class Models:
                 found.append((_round(request), worker.removeprefix("Bearer ")))
         return found
 
+    def clips(self) -> list[dict[str, Any]]:
+        """Returns what the qa model was asked."""
+        return [request for request in list(self.server.requests) if _is_clip(request)]
+
     def _answer(self, request: dict[str, Any]) -> Reply | str:
         if not _is_reasoning(request):
-            content = request["messages"][-1]["content"]
-            if any(part.get("text", "").startswith("Question:") for part in content):
+            if _is_clip(request):
+                self._clips.wait(_DEADLINE)
                 return "<reasoning>I see it.</reasoning><answer>The number 42.</answer>"
             return "<caption>A grid of cells.</caption>"
         number, text = _round(request), str(request["messages"])
@@ -76,6 +87,11 @@ class Models:
 
 def _is_reasoning(request: dict[str, Any]) -> bool:
     return isinstance(request["messages"][-1]["content"], str)
+
+
+def _is_clip(request: dict[str, Any]) -> bool:
+    content = request["messages"][-1]["content"]
+    return not isinstance(content, str) and any(part.get("text", "").startswith("Question:") for part in content)
 
 
 def _round(request: dict[str, Any]) -> int:
@@ -168,10 +184,10 @@ class Cluster:
         self.address = api.ready("ready at")
         self.stub = OrchestratorServiceStub(rpc.connect(self.address, tls=self.tls))
 
-    def worker(self, name: str) -> Process:
+    def worker(self, name: str, **settings: str) -> Process:
         """Starts a worker; what it asks of the reasoner bears its name. `ready` waits for it."""
         command = ("celery", "-A", "orchestrator.celery_app", "worker", "--loglevel", "INFO", "--hostname", f"{name}@h")
-        return self.run(name, *command, reason_api_key=name, caption_api_key=name, qa_api_key=name)
+        return self.run(name, *command, reason_api_key=name, caption_api_key=name, qa_api_key=name, **settings)
 
     def close(self) -> None:
         """Ends everything at once."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from client import words
 from longvideo import rpc
 from longvideo.v1 import orchestrator_pb2 as pb
 from tests.e2e.cluster import Cluster, Models, eventually
@@ -115,6 +117,48 @@ def test_a_worker_that_is_told_to_stop(cluster: Cluster, video: str) -> None:
     assert worker.popen.wait(30) == 0
     assert rounds(cluster, "Who goes on?") == [0, 1, 2]
     assert [by == worker.name for _, by in cluster.models.asked("Who goes on?")] == [True, True, False]
+
+
+def calls_of(cluster: Cluster, job: pb.Job, role: str) -> list[tuple[int, str]]:
+    """Returns the round and the outcome of each call of a job to the models of a role."""
+    entries = [entry for page in cluster.stub.ExportUsage(pb.ExportUsageRequest()) for entry in page.entries]
+    own = [entry for entry in entries if entry.job == job.name and words.role(entry.call.role) == role]
+    return sorted((entry.round, words.outcome(entry.call.outcome)) for entry in own)
+
+
+def test_grace_that_runs_out_in_the_middle_of_a_call(cluster: Cluster, video: str) -> None:
+    """What is in flight is given up and counted once, and another worker takes the same round up at once.
+
+    The reasoner is asked again; where it had decided, only its action is carried out again. What a service gave up is
+    in that service's metrics, for the worker did not wait to hear of it.
+    """
+    for process in cluster.processes:
+        if process.name in {"first", "second"} and process.popen.poll() is None:
+            assert process.end() == 0
+    hasty = cluster.worker("hasty", grace_seconds="1")
+    hasty.ready(" ready.")
+    gates, before = (cluster.models.hold("Is there time?", 1), cluster.models.hold_clips()), len(cluster.models.clips())
+    thinking, looking = (cluster.submit(video, question) for question in ("Is there time?", "Is it seen?"))
+    reached(cluster, "Is there time?", 1)
+    eventually(lambda: len(cluster.models.clips()) > before, "a clip is looked at")
+    cluster.workers("first")
+    assert hasty.end(signal.SIGTERM) == 0
+    for gate in gates:
+        gate.set()
+    for job in (thinking, looking):
+        done = cluster.finish(job)
+        assert (done.state, done.episodes[0].round_count) == (pb.Job.STATE_SUCCEEDED, 3)
+    asked = cluster.models.asked("Is there time?")
+    assert asked == [(0, "hasty"), (1, "hasty"), (1, "first"), (2, "first")]
+    assert calls_of(cluster, thinking, "reason") == [(1, "ok"), (2, "cancelled"), (2, "ok"), (3, "ok")]
+    assert cluster.models.asked("Is it seen?") == [(0, "hasty"), (1, "hasty"), (2, "first")]
+    assert len(cluster.models.clips()) == before + 3, "one twice, and one of the other job"
+    assert calls_of(cluster, looking, "qa") == [(2, "ok")]
+    service = next(process for process in cluster.processes if process.name == "qa_svc")
+    address = service.ready("metrics are served at").rpartition("http://")[2].rstrip('"}')
+    with urllib.request.urlopen(f"http://{address}", timeout=60) as response:
+        told = [line for line in response.read().decode().splitlines() if 'outcome="cancelled"' in line]
+    assert [line.rpartition(" ")[2] for line in told] == ["1.0"]
 
 
 def test_a_worker_that_is_killed(cluster: Cluster, video: str) -> None:
