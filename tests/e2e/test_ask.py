@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from client import cli
 from longvideo.testing import ScriptedModelServer
 from tests.e2e.conftest import Run, Script, flags
@@ -90,6 +92,47 @@ def test_jobs_wait_for_somebody_to_work_on_them(run: Run, talk: Path, models: Sc
     watched = run("jobs", "watch", name, *flags(models))
     assert (watched.code, "Answer    It is 42." in watched.out) == (0, True)
     assert "succeeded" in run("jobs", "show", name).out
+
+
+def test_right_answers_are_counted(
+    run: Run, talk: Path, tmp_path: Path, models: ScriptedModelServer, script: Script
+) -> None:
+    """A file of questions with their right answers tells how many were given, and no model is told any of them."""
+    script.steps = ["<think>easy</think><answer>The answer is B</answer>"]
+    asked = [{"question": "Which?", "options": ["A. 41", "B. 42"], "truth": letter} for letter in "AB"]
+    asked.append({"question": "Who?", "truth": "an axolotl"})
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text("\n".join(map(json.dumps, asked)))
+    name = run("jobs", "submit", talk, "--questions", questions).out.strip()
+    assert "Right     1 of 2 right" in run("jobs", "watch", name, *flags(models)).out
+    shown = run("jobs", "show", name).out
+    assert all(line in shown for line in ("1 of 2 right", "Truth     A: wrong", "Truth     B: right", "an axolotl"))
+    (listed,) = json.loads(run("jobs", "list", "--json").out)["jobs"]
+    assert (listed["correct_count"], listed["judged_count"]) == (1, 2)
+    assert "axolotl" not in str(models.requests)
+    assert len(models.requests) == 4 + 3
+
+
+def test_a_question_within_its_means(
+    run: Run, talk: Path, tmp_path: Path, models: ScriptedModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question whose budget is spent ends without an answer and says so; without a price no cost can be bounded."""
+    endpoint = {"url": models.url, "roles": ["reason", "caption", "qa"], "pool": "here", "gpus": 2}
+    monkeypatch.setenv("LONGVIDEO_ENDPOINTS", json.dumps([endpoint]))
+    refused = run("ask", talk, "Which number?", "--max-cost", "1")
+    assert (refused.code, len(models.requests)) == (2, 0)
+    assert "job.budget.max_cost is 1, and the server has no price book" in refused.err
+    book = tmp_path / "prices.toml"
+    book.write_text(
+        'currency = "EUR"\n[[prices]]\npool = "here"\ngpu_hour = 3600\nvalid_from = 2020-01-01\nsource = "x"'
+    )
+    monkeypatch.setenv("LONGVIDEO_PRICE_BOOK", str(book))
+    assert run("ask", talk, "Which number?", "--max-cost", "1000").code == 0
+    calls = len(models.requests)
+    ran = run("ask", talk, "Which number?", "--max-cost", "0.000001")
+    assert (ran.code, len(models.requests)) == (1, calls + 1), "the captions were known, and one reply was had"
+    assert "No answer Nothing is left of the job's budget: its model calls took" in ran.out
+    assert "of 1e-06 in the price book's currency" in ran.out
 
 
 def test_a_job_can_be_cancelled_before_it_starts(run: Run, talk: Path, models: ScriptedModelServer) -> None:
