@@ -67,7 +67,6 @@ _ALONE = {"role": "qa", "model": "m", "pool": "h800", "seconds": 2, "source": "m
         ("api.tls.existingSecret", "mine", "api.tls.hosts is empty"),
         ("profile", "qwen3", "pools is empty"),
         ("profile", "external", "no model has the role reason"),
-        ("autoscaling", {"enabled": True, "prometheusAddress": "http://p"}, "disable it"),
         ("autoscaling.enabled", True, "autoscaling.prometheusAddress"),
         ("settings.price_book", "/tmp/prices.toml", "price_book"),
         ("prices.gpuHours", [{"pool": "h800", "gpuHour": 2, "validFrom": "2026-01-01"}], "source"),

@@ -21,6 +21,7 @@ KINDS = {
     "localmodelnodegroups",
     "servingruntimes",
     "scaledobjects",
+    "triggerauthentications",
     "podmonitors",
     "prometheusrules",
 }

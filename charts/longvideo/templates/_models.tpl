@@ -7,7 +7,7 @@ an LLMInferenceService; of what KServe makes of it: workload, a Deployment's nam
 {{- if has $.Values.profile $model.profiles -}}
 {{- range $pool, $differs := $.Values.pools -}}
 {{- if or (not $model.pools) (hasKey $model.pools $pool) -}}
-{{- $counts := mergeOverwrite (pick $model "replicas" "minReplicas" "maxReplicas") (deepCopy (get $model.pools $pool | default dict)) -}}
+{{- $counts := mergeOverwrite (pick $model "replicas" "minReplicas" "maxReplicas" "officeReplicas" "weight") (deepCopy (get $model.pools $pool | default dict)) -}}
 {{- $place := mergeOverwrite (deepCopy $.Values.poolDefaults) (deepCopy $differs) -}}
 {{- $name := printf "%s-%s-%s" (include "longvideo.fullname" $) $key $pool -}}
 {{- $instance := dict "name" $name "key" $key "model" $model "pool" $pool "place" $place "counts" $counts -}}
@@ -50,7 +50,7 @@ an LLMInferenceService; of what KServe makes of it: workload, a Deployment's nam
 {{- end -}}
 {{- else -}}
 {{- range include "longvideo.instances" . | fromJsonArray -}}
-{{- $found = append $found (dict "url" .url "model" .model.servedName "roles" .model.roles "pool" .pool "gpus" .model.gpus "context_length" .model.maxModelLen "priority" true) -}}
+{{- $found = append $found (dict "url" .url "model" .model.servedName "roles" .model.roles "pool" .pool "gpus" .model.gpus "context_length" .model.maxModelLen "priority" true "weight" .counts.weight) -}}
 {{- end -}}
 {{- end -}}
 {{- toJson $found -}}

@@ -15,11 +15,24 @@
 {{- if and (has .Values.profile (list "qwen3" "qwen2.5")) (not .Values.pools) -}}
 {{- fail (printf "profile is %s, and pools is empty: name at least one kind of GPU node, such as pools.h800.nodeSelector" .Values.profile) -}}
 {{- end -}}
-{{- range include "longvideo.instances" . | fromJsonArray -}}
+{{- $instances := include "longvideo.instances" . | fromJsonArray -}}
+{{- range $instance := $instances -}}
 {{- if not .model.storageUri }}{{ fail (printf "models.%s.storageUri is empty: say where its weights are, hf://…, s3://…, pvc://…, or oci://…" .key) }}{{ end -}}
 {{- if not .model.servedName }}{{ fail (printf "models.%s.servedName is empty: give the name that requests carry" .key) }}{{ end -}}
 {{- if not .model.roles }}{{ fail (printf "models.%s.roles is empty: say what it is used for, reason, caption, or qa" .key) }}{{ end -}}
-{{- if gt (int .counts.minReplicas) (int .counts.maxReplicas) }}{{ fail (printf "models.%s has more minReplicas than maxReplicas in pool %s: raise maxReplicas" .key .pool) }}{{ end -}}
+{{- with .counts -}}
+{{- if gt (int .minReplicas) (int .maxReplicas) }}{{ fail (printf "models.%s has more minReplicas than maxReplicas in pool %s: raise maxReplicas" $instance.key $instance.pool) }}{{ end -}}
+{{- if gt (int .officeReplicas) (int .maxReplicas) }}{{ fail (printf "models.%s has more officeReplicas than maxReplicas in pool %s: raise maxReplicas" $instance.key $instance.pool) }}{{ end -}}
+{{- if eq (int .minReplicas) 0 -}}
+{{- range $other := $instances -}}
+{{- range $other.model.roles -}}
+{{- if and (ne $other.name $instance.name) (eq $other.pool $instance.pool) (has . $instance.model.roles) -}}
+{{- fail (printf "models.%s has minReplicas 0 in pool %s, where models.%s has the role %s too, and callers cannot tell whom they wait for: set minReplicas to 1, or give one of them other pools" $instance.key $instance.pool $other.key .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if gt (len .name) 53 }}{{ fail (printf "the name %s has more than 53 characters: shorten the release, models.%s or pools.%s" .name .key .pool) }}{{ end -}}
 {{- end -}}
 {{- range $key, $model := .Values.models -}}
@@ -28,15 +41,25 @@
 {{- end -}}
 {{- end -}}
 {{- $roles := list -}}
-{{- range include "longvideo.endpoints" . | fromJsonArray }}{{ $roles = concat $roles .roles }}{{ end -}}
+{{- $weighted := list -}}
+{{- range include "longvideo.endpoints" . | fromJsonArray -}}
+{{- $roles = concat $roles .roles -}}
+{{- if ne (toString .weight) "0" }}{{ $weighted = concat $weighted .roles }}{{ end -}}
+{{- end -}}
 {{- range $role := list "reason" "caption" "qa" -}}
+{{- if and (has $role $roles) (not (has $role $weighted)) }}{{ fail (printf "every model with the role %s has the weight 0, so that requests which name no pool have none: give one of them a weight" $role) }}{{ end -}}
 {{- if not (has $role $roles) }}{{ fail (printf "no model has the role %s: give it to one of %s" $role (ternary "externalModels" "models" (eq $.Values.profile "external"))) }}{{ end -}}
 {{- end -}}
 {{- if and .Values.autoscaling.enabled (not .Values.autoscaling.prometheusAddress) -}}
-{{- fail "autoscaling.enabled is true, and autoscaling.prometheusAddress is empty: give the URL of the Prometheus with vLLM's metrics" -}}
+{{- fail "autoscaling.enabled is true, and autoscaling.prometheusAddress is empty: give the URL of the Prometheus with our metrics and vLLM's" -}}
 {{- end -}}
-{{- if and .Values.autoscaling.enabled (not (has .Values.profile (list "qwen3" "qwen2.5"))) -}}
-{{- fail (printf "autoscaling.enabled is true, but the profile %s has no models that KServe serves: disable it" .Values.profile) -}}
+{{- range $component := list "worker" "caption" "qa" -}}
+{{- with (get $.Values $component).autoscaling -}}
+{{- if gt (int .minReplicas) (int .maxReplicas) }}{{ fail (printf "%s.autoscaling has more minReplicas than maxReplicas: raise maxReplicas" $component) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.autoscaling.enabled (gt (int .Values.worker.autoscaling.targetEpisodes) (int .Values.settings.episode_concurrency)) -}}
+{{- fail (printf "worker.autoscaling.targetEpisodes is more than settings.episode_concurrency, %d, so that episodes would wait for a worker that never comes: lower it, or raise the other" (int .Values.settings.episode_concurrency)) -}}
 {{- end -}}
 {{- if and .Values.prices.gpuHours (not .Values.prices.currency) }}{{ fail "prices.gpuHours is set, and prices.currency is empty: say in which currency, such as EUR" }}{{ end -}}
 {{- if and .Values.prices.alone (not .Values.prices.gpuHours) }}{{ fail "prices.alone is set, and prices.gpuHours is empty: a price book needs prices" }}{{ end -}}

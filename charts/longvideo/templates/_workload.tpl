@@ -256,7 +256,9 @@ kind: Deployment
 metadata:
   {{- include "longvideo.metadata" . | nindent 2 }}
 spec:
+  {{- if not (and .root.Values.autoscaling.enabled (hasKey .values "autoscaling")) }}
   replicas: {{ .replicas }}
+  {{- end }}
   selector:
     matchLabels:
       {{- include "longvideo.selector" . | nindent 6 }}
