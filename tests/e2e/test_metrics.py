@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import urllib.request
@@ -15,12 +16,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from client import words
 from longvideo.declared import DECLARED, Part
+from longvideo.errors import NotFound
 from longvideo.testing import Reply
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
+from monitoring.__main__ import FILES, made
+from tests.e2e import stand_in
 from tests.e2e.cluster import Cluster, Models, eventually
 from tests.media import make_video
-from tests.parts import Moto, Postgres, Redis
+from tests.parts import Moto, Postgres, Redis, free_port
+from tests.parts.prometheus import Prometheus, Target, has_prometheus, needs_prometheus
 
 CUT = Reply(body=b"{" + b" " * 100, cut_after=20)
 FAULTS: dict[str, dict[int, Reply | str]] = {
@@ -89,6 +94,7 @@ class Run:
     video: str
     addresses: dict[Part, str]
     ledger: list[pb.LedgerEntry]
+    prometheus: Prometheus | None
 
     def told(self, part: Part) -> Samples:
         """Returns what the process of a part tells."""
@@ -97,6 +103,22 @@ class Run:
     def until(self, part: Part, condition: Callable[[Samples], bool], what: str) -> Samples:
         """Waits until a process tells something, and returns all that it tells."""
         return eventually(lambda: condition(told := self.told(part)) and told, what)
+
+    def collected(self) -> Prometheus:
+        """Returns Prometheus once it knows all there is to know."""
+        assert self.prometheus is not None
+        answers = 'sum(longvideo_episodes_total{ending="answered"}) == 2'
+        eventually(lambda: self.prometheus.query(answers), "Prometheus knows of two answers")
+        self.prometheus.collect()
+        return self.prometheus
+
+
+def watched(addresses: dict[Part, str], vllm: str) -> Prometheus:
+    """Returns Prometheus as the chart has it set up: our processes, a model's pod, and another that still loads."""
+    targets = [Target(address, {"namespace": "longvideo", "part": part}) for part, address in addresses.items()]
+    model = {"namespace": "longvideo", "model": "scripted", "pool": "default", "gpus": "2"}
+    loading = Target(f"127.0.0.1:{free_port()}", model, answers=False)
+    return Prometheus([*targets, Target(vllm, model), loading], FILES / "rules.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -116,22 +138,27 @@ def run(
         broker_url=redis.create(),
         object_store=moto.object_store(moto.make_bucket("metrics")),
     )
-    try:
+    with contextlib.ExitStack() as cleanup:
+        cleanup.callback(models.server.close)
+        cleanup.callback(cluster.close)
         cluster.start()
         cluster.workers("worker")
-        video = cluster.add(make_video(tmp_path_factory.mktemp("film") / "film.mp4", seconds=8, fps=10))
-        job = cluster.finish(cluster.submit(video, *QUESTIONS))
-        assert job.state == pb.Job.STATE_SUCCEEDED, [episode.error for episode in job.episodes]
-        ledger = [entry for page in cluster.stub.ExportUsage(pb.ExportUsageRequest()) for entry in page.entries]
         parts: dict[str, Part] = {"orchestrator": "api", "caption_svc": "caption", "qa_svc": "qa"}
         addresses: dict[Part, str] = {}
         for process in cluster.processes:
             told = process.ready("metrics are served at").rpartition("http://")[2]
             addresses[parts.get(process.name, process.name)] = told.partition("/metrics")[0]  # type: ignore[index]
-        yield Run(models, job, video, addresses, ledger)
-    finally:
-        cluster.close()
-        models.server.close()
+        prometheus = None
+        if has_prometheus():
+            prometheus = cleanup.enter_context(watched(addresses, cleanup.enter_context(stand_in.vllm())))
+            prometheus.collect()
+        with pytest.raises(NotFound):
+            cluster.get(pb.Job(name="jobs/nothing"))
+        video = cluster.add(make_video(tmp_path_factory.mktemp("film") / "film.mp4", seconds=8, fps=10))
+        job = cluster.finish(cluster.submit(video, *QUESTIONS))
+        assert job.state == pb.Job.STATE_SUCCEEDED, [episode.error for episode in job.episodes]
+        ledger = [entry for page in cluster.stub.ExportUsage(pb.ExportUsageRequest()) for entry in page.entries]
+        yield Run(models, job, video, addresses, ledger, prometheus)
 
 
 def test_every_process_tells_its_metrics(run: Run) -> None:
@@ -232,3 +259,68 @@ def test_the_services_are_counted(run: Run) -> None:
     assert api["longvideo_media_tasks_total"] == {("index", "ok"): 1.0}
     assert api["longvideo_rpcs_total"]["longvideo.v1.OrchestratorService", "SubmitJob", "OK"] == 1
     run.until("beat", lambda told: any(told.get("longvideo_beat_messages_total", {}).values()), "beat sends")
+
+
+@needs_prometheus
+def test_ledger_prometheus_and_models_agree(run: Run) -> None:
+    """What Prometheus has collected is what the ledger holds and the models counted: calls, tokens and seconds."""
+    prometheus, server = run.collected(), run.models.server
+    kept = [entry.call for entry in run.ledger]
+    counts = {
+        (dict(labels)["role"], dict(labels)["outcome"]): count
+        for labels, count in prometheus.query("sum by (role, outcome) (longvideo_model_calls_total) > 0").items()
+    }
+    assert counts == Counter((words.role(call.role), words.outcome(call.outcome)) for call in kept)
+    assert sum(counts.values()) == len(server.requests)
+    tokens = prometheus.query("sum by (kind) (longvideo_model_tokens_total)")
+    assert {dict(labels)["kind"]: count for labels, count in tokens.items()} == {
+        "prompt": sum(usage["prompt_tokens"] for usage in server.usages),
+        "cached": sum(usage["prompt_tokens_details"]["cached_tokens"] for usage in server.usages),
+        "completion": sum(usage["completion_tokens"] for usage in server.usages),
+    }
+    assert prometheus.value('sum(longvideo_model_tokens_total{kind="prompt"})') == sum(
+        call.prompt_token_count for call in kept
+    )
+    seconds = sum(call.duration.ToNanoseconds() / 1e9 for call in kept)
+    assert prometheus.value("sum(longvideo_model_call_seconds_sum)") == pytest.approx(seconds, rel=0.01)
+    assert prometheus.value("sum(longvideo_model_gpu_seconds_total)") == pytest.approx(2 * seconds, rel=0.01)
+    assert prometheus.value("sum(longvideo_model_cost_total)") == pytest.approx(2 * seconds / 3600 * GPU_HOUR, rel=0.01)
+
+
+@needs_prometheus
+def test_rules_record_what_there_is(run: Run) -> None:
+    """The rules count a model's replicas and GPUs, with the one that still loads, and what all of them cost."""
+    prometheus = run.collected()
+
+    def recorded(name: str) -> float | None:
+        return next(iter(prometheus.query(f'{name}{{model="scripted",pool="default"}}').values()), None)
+
+    for name, value in {
+        "longvideo:model_replicas:count": 2,
+        "longvideo:model_replicas_ready:count": 1,
+        "longvideo:model_gpus:sum": 4,
+        "longvideo:model_gpus_busy:sum": 2,
+        "longvideo:model_gpus:cost_per_hour": 4 * GPU_HOUR,
+    }.items():
+        eventually(lambda name=name, value=value: recorded(name) == value, f"{name} is {value}")
+    eventually(lambda: prometheus.query("longvideo:episode_errors:ratio_rate5m") != {}, "the objective is recorded")
+    assert prometheus.value("longvideo:episode_errors:ratio_rate5m") == 0
+    assert prometheus.query('ALERTS{alertstate="firing"}') == {}
+
+
+@needs_prometheus
+@pytest.mark.parametrize("board", [name for name in made() if name.endswith(".json")])
+def test_every_panel_shows_something(run: Run, board: str) -> None:
+    """Each query of each dashboard, asked of a real Prometheus after a real run, gives a number."""
+    prometheus = run.collected()
+    chosen = {"$__rate_interval": "5m", "$__range:1m": "5m:1s", "$__range": "5m", "$namespace": "longvideo"}
+    chosen |= {"$pool": ".*", "$model": ".*"}
+    empty = []
+    for panel in json.loads(made()[board])["panels"]:
+        for target in panel.get("targets", []):
+            query = target["expr"]
+            for variable, value in chosen.items():
+                query = query.replace(variable, value)
+            if not prometheus.query(query):
+                empty.append((panel["title"], query))
+    assert empty == []

@@ -31,10 +31,11 @@ def has_prometheus() -> bool:
 
 
 class Target(NamedTuple):
-    """Where metrics are served, and the labels that their series get."""
+    """Where metrics are served, the labels that their series get, and whether anybody answers there."""
 
     address: str
     labels: Mapping[str, str]
+    answers: bool = True
 
 
 class Prometheus(Server):
@@ -88,19 +89,15 @@ class Prometheus(Server):
         return value
 
     def collect(self) -> None:
-        """Waits until all targets that answer were asked once more from now on."""
+        """Waits until all targets were asked once more from now on, and those that should have answered."""
         begun, deadline = time.time(), time.monotonic() + _DEADLINE
         while True:
             # The time of a scrape is that of its start.
             times = self.query("timestamp(up == 1)").values()
-            if times and min(times) > begun and len(times) == self._answering():
+            if sum(when > begun for when in times) == sum(target.answers for target in self.targets):
                 return
             assert time.monotonic() < deadline, f"targets are not asked: {self._get('targets')}"
             time.sleep(0.1)
-
-    def _answering(self) -> int:
-        active: list[dict[str, Any]] = self._get("targets")["activeTargets"]
-        return sum(target["health"] == "up" for target in active)
 
     def _get(self, what: str, **parameters: str) -> Any:
         url = f"http://{HOST}:{self.port}/api/v1/{what}?{urllib.parse.urlencode(parameters)}"
