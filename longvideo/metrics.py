@@ -284,6 +284,15 @@ class _Prices:
 PRICES: Final = _Prices()
 
 
+def expect_rpcs(service: str, methods: Iterable[str]) -> None:
+    """Begins to count the calls of a service, those among them that nobody foresees."""
+    RPCS_IN_FLIGHT.labels(service)
+    for method in methods:
+        RPC_SECONDS.labels(service, method)
+        for code in ("OK", "INTERNAL"):
+            RPCS.labels(service, method, code)
+
+
 def expect_calls(role: Role, model: str, pool: str) -> None:
     """Begins to count the calls of a model that will be asked: `rate` does not see what a new counter begins with."""
     labels = (role, _model_name(model), pool)

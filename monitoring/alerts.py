@@ -91,8 +91,7 @@ _WORK: Final = (
     ),
     Alert(
         "LongvideoInternalErrors",
-        "sum by (namespace, service, method) "
-        '(increase(longvideo_rpcs_total{code=~"INTERNAL|UNKNOWN|DATA_LOSS"}[15m])) > 0',
+        'sum by (namespace, service, method) (increase(longvideo_rpcs_total{code="INTERNAL"}[15m])) > 0',
         "0m",
         "warning",
         "{{ $labels.method }} fails in a way that was not foreseen",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from monitoring.board import BAD, WARN, board, lines, quantiles, stat_panel, table_panel
 from monitoring.queries import CHOSEN, part, quantile
 
+_NOT_WELL = 'sum by (method, code) (rate(longvideo_rpcs_total{code!="OK"}[$__rate_interval]))'
+
 NOW = (
     stat_panel(
         "Calls",
@@ -22,7 +24,7 @@ NOW = (
     stat_panel(
         "Unforeseen errors",
         "short",
-        'sum(increase(longvideo_rpcs_total{code=~"INTERNAL|UNKNOWN|DATA_LOSS"}[$__range])) or vector(0)',
+        'sum(increase(longvideo_rpcs_total{code="INTERNAL"}[$__range]))',
         "Calls that ended with an error that nobody foresaw. Each has a traceback in the log.",
         steps=[(1, BAD)],
     ),
@@ -54,14 +56,14 @@ RPCS = (
     lines(
         "Calls",
         "reqps",
-        [("sum by (service, method) (rate(longvideo_rpcs_total{}[$__rate_interval]))", "{{method}}")],
+        [("sum by (service, method) (rate(longvideo_rpcs_total{}[$__rate_interval])) > 0", "{{method}}")],
         "Calls per second, by method.",
         stacked=True,
     ),
     lines(
         "Calls that did not end well",
         "reqps",
-        [('sum by (method, code) (rate(longvideo_rpcs_total{code!="OK"}[$__rate_interval]))', "{{method}}: {{code}}")],
+        [(f"{_NOT_WELL} > 0", "{{method}}: {{code}}")],
         "Calls per second that were refused or failed, by method and code. RESOURCE_EXHAUSTED means: come again later.",
     ),
     lines(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -62,7 +63,8 @@ def serve(
         add(servicer, server)
     names = [name for name, _, _ in services]
     for name in names:
-        metrics.RPCS_IN_FLIGHT.labels(name)  # 0, where none has come yet
+        methods = descriptor_pool.Default().FindServiceByName(name).methods
+        metrics.expect_rpcs(name, [method.name for method in methods])
     state = Health(names, checks or {})
     health_pb2_grpc.add_HealthServicer_to_server(state.servicer, server)
     if authenticate is None:

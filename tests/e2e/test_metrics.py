@@ -107,8 +107,7 @@ class Run:
     def collected(self) -> Prometheus:
         """Returns Prometheus once it knows all there is to know."""
         assert self.prometheus is not None
-        answers = 'sum(longvideo_episodes_total{ending="answered"}) == 2'
-        eventually(lambda: self.prometheus.query(answers), "Prometheus knows of two answers")
+        self.prometheus.until('sum(longvideo_episodes_total{ending="answered"}) == 2')
         self.prometheus.collect()
         return self.prometheus
 
@@ -152,8 +151,11 @@ def run(
         if has_prometheus():
             prometheus = cleanup.enter_context(watched(addresses, cleanup.enter_context(stand_in.vllm())))
             prometheus.collect()
-        with pytest.raises(NotFound):
-            cluster.get(pb.Job(name="jobs/nothing"))
+        for number in (1, 2):  # a rate is seen from the second on
+            with pytest.raises(NotFound):
+                cluster.get(pb.Job(name="jobs/nothing"))
+            if prometheus is not None:
+                prometheus.until(f'longvideo_rpcs_total{{code="NOT_FOUND"}} == {number}')
         video = cluster.add(make_video(tmp_path_factory.mktemp("film") / "film.mp4", seconds=8, fps=10))
         job = cluster.finish(cluster.submit(video, *QUESTIONS))
         assert job.state == pb.Job.STATE_SUCCEEDED, [episode.error for episode in job.episodes]
@@ -291,10 +293,6 @@ def test_ledger_prometheus_and_models_agree(run: Run) -> None:
 def test_rules_record_what_there_is(run: Run) -> None:
     """The rules count a model's replicas and GPUs, with the one that still loads, and what all of them cost."""
     prometheus = run.collected()
-
-    def recorded(name: str) -> float | None:
-        return next(iter(prometheus.query(f'{name}{{model="scripted",pool="default"}}').values()), None)
-
     for name, value in {
         "longvideo:model_replicas:count": 2,
         "longvideo:model_replicas_ready:count": 1,
@@ -302,8 +300,8 @@ def test_rules_record_what_there_is(run: Run) -> None:
         "longvideo:model_gpus_busy:sum": 2,
         "longvideo:model_gpus:cost_per_hour": 4 * GPU_HOUR,
     }.items():
-        eventually(lambda name=name, value=value: recorded(name) == value, f"{name} is {value}")
-    eventually(lambda: prometheus.query("longvideo:episode_errors:ratio_rate5m") != {}, "the objective is recorded")
+        prometheus.until(f'{name}{{model="scripted",pool="default"}} == {value}')
+    prometheus.until("longvideo:episode_errors:ratio_rate5m")
     assert prometheus.value("longvideo:episode_errors:ratio_rate5m") == 0
     assert prometheus.query('ALERTS{alertstate="firing"}') == {}
 

@@ -88,6 +88,13 @@ class Prometheus(Server):
         ((_, value),) = self.query(query).items()
         return value
 
+    def until(self, query: str) -> None:
+        """Waits until a query gives something."""
+        deadline = time.monotonic() + _DEADLINE
+        while not self.query(query):
+            assert time.monotonic() < deadline, f"never: {query}"
+            time.sleep(0.1)
+
     def collect(self) -> None:
         """Waits until all targets were asked once more from now on, and those that should have answered."""
         begun, deadline = time.time(), time.monotonic() + _DEADLINE
