@@ -1,10 +1,13 @@
 # One image for all of longvideo's processes; the chart says which one a container runs. Versions are those of
 # constraints.txt. What compiles and what installs stays in the first stage.
 ARG PYTHON=python:3.11-slim-bookworm
+# What is installed besides: `[cluster]` for `longvideo cluster` with the API of Kubernetes, 200 MB more.
+ARG EXTRAS=
 
 FROM ${PYTHON} AS build
 # Where Python's packages are fetched from, if not from where pip does by itself.
 ARG PIP_INDEX_URL
+ARG EXTRAS
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/longvideo
 WORKDIR /source
@@ -17,7 +20,7 @@ COPY client client
 COPY offline_models offline_models
 # Wheels alone: nothing is compiled, so that there is no compiler to leave behind.
 RUN /opt/longvideo/bin/pip install --constraint constraints.txt hatchling \
-    && /opt/longvideo/bin/pip install --constraint constraints.txt --only-binary :all: --no-build-isolation . \
+    && /opt/longvideo/bin/pip install --constraint constraints.txt --only-binary :all: --no-build-isolation ".${EXTRAS}" \
     && /opt/longvideo/bin/pip uninstall --yes hatchling pip
 
 FROM ${PYTHON}

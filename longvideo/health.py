@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     try:
         configured = settings.load()
-        channel = rpc.connect(options.address, tls=_credentials(configured), name=options.name)
+        channel = rpc.connect(options.address, tls=credentials(configured), name=options.name)
         state = _ask(channel, options.service, options.timeout)
     except errors.LongVideoError as error:
         print(f"{options.address}: {error.message}")
@@ -49,7 +49,7 @@ def _ask(channel: grpc.Channel, service: str, timeout: float) -> str:
         return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
 
 
-def _credentials(configured: Settings) -> grpc.ChannelCredentials | None:
+def credentials(configured: Settings) -> grpc.ChannelCredentials | None:
     """Returns what fits the ports that a process with these settings has, or None where they are plain."""
     believed = [identity for identity in (configured.identity(), configured.api_identity()) if identity is not None]
     return tls.probing(believed) if believed else None

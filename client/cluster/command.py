@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -28,11 +29,13 @@ app = typer.Typer(
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
-CHECKS = (
-    *("release", "kubernetes", "definitions", "secrets", "parts", "models", "nodes", "clocks"),
-    *("settings", "dns", "database", "broker", "storage", "services", "answers"),
-)
-"""The names of the doctor's checks: first those through the API of Kubernetes, then those with a process's settings."""
+OUTSIDE = ("release", "kubernetes", "definitions", "secrets", "parts", "models", "nodes", "clocks")
+"""The doctor's checks through the API of Kubernetes."""
+
+INSIDE = ("settings", "dns", "database", "broker", "storage", "services", "answers", "question")
+"""Its checks with the settings of a process."""
+
+CHECKS = (*OUTSIDE, *INSIDE)
 
 
 @app.command()
@@ -67,6 +70,16 @@ def doctor(
     timeout: Annotated[
         float, typer.Option(min=1, metavar="SECONDS", help="How long a model may take to answer.")
     ] = 120,
+    ask: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Also upload a small film to the API at this HOST:PORT, ask about it, and check the answer.",
+        ),
+    ] = "",
+    ask_name: Annotated[
+        str, typer.Option(metavar="NAME", help="A name on the API's certificate, when the address is none.")
+    ] = "",
     as_json: AsJson = False,
     *,
     which: Which,
@@ -88,7 +101,7 @@ def doctor(
         raise InvalidArgument(f"There is no check {unknown[0]}; there are {', '.join(CHECKS)}.", field="only")
     screen = Screen(sys.stdout, quiet=as_json)
     found = []
-    for finding in _examined(which, only or [], timeout):
+    for finding in _examined(which, only or [], _Asked(timeout, ask, ask_name)):
         findings.show(screen, finding)
         found.append(finding)
     count = findings.failed(found)
@@ -161,24 +174,43 @@ def warm(
         raise _nothing_to_look_at()
 
 
-def _examined(which: Which, only: Sequence[str], timeout: float) -> Iterator[findings.Finding]:
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked of models: how many seconds they have, and at which address of the API a question is asked."""
+
+    seconds: float
+    api: str
+    name: str
+
+
+def _examined(which: Which, only: Sequence[str], asked: _Asked) -> Iterator[findings.Finding]:
     """Yields what the API of Kubernetes shows, where there is one, and then what the settings do."""
+    wanted = set(only or CHECKS)
+    outside = bool(wanted & set(OUTSIDE)) and (has_access(which) or not wanted & set(INSIDE))
+    if outside:
+        yield from _seen_from_outside(open_kubernetes(which), which.release, only)
+    if wanted & set(INSIDE):
+        yield from _seen_from_inside(only, asked, needed=not outside)
+
+
+def _seen_from_inside(only: Sequence[str], asked: _Asked, *, needed: bool) -> Iterator[findings.Finding]:
     from longvideo import settings  # noqa: PLC0415  # pydantic, which --help does without
 
-    access = has_access(which)
-    if access:
-        yield from _seen_from_outside(open_kubernetes(which), which.release, only)
     try:
         configured = settings.load()
     except LongVideoError as error:
         yield findings.Finding("settings", "failed", error.message)
         return
-    if configured.endpoints:
-        from client.cluster import services  # noqa: PLC0415  # the database, Celery and more
+    if not configured.endpoints:
+        if needed:
+            raise _nothing_to_look_at()
+        return
+    from client.cluster import question, services  # noqa: PLC0415  # the database, Celery and more
 
-        yield from findings.examine(services.checks(configured, timeout), only)
-    elif not access:
-        raise _nothing_to_look_at()
+    checks = dict(services.checks(configured, asked.seconds))
+    if asked.api:
+        checks["question"] = lambda: question.check(configured, asked.api, asked.name, asked.seconds)
+    yield from findings.examine(checks, only)
 
 
 def _seen_from_outside(kubernetes: Kubernetes, name: str, only: Sequence[str]) -> Iterator[findings.Finding]:

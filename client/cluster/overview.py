@@ -73,7 +73,7 @@ def _external(release: Release) -> list[dict[str, Any]]:
             "url": each["url"],
         }
         for each in release.settings.get("endpoints", [])
-        if each["url"].split("//")[1].split(".")[0].removesuffix("-predictor") not in served
+        if not any(f"/{name}-predictor." in each["url"] or f"/{name}/" in each["url"] for name in served)
     ]
 
 

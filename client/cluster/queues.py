@@ -10,7 +10,7 @@ from client.cluster.access import Kubernetes
 from client.cluster.release import CORE, Model
 from longvideo.errors import LongVideoError
 
-_PORT = 8080
+_PORT, _LLM_PORT = 8080, 8000
 _RUNNING, _WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
 
 
@@ -37,7 +37,8 @@ def queue(kubernetes: Kubernetes, model: Model) -> Queue:
             conditions = pod.get("status", {}).get("conditions") or []
             if any(each["type"] == "Ready" and each["status"] == "True" for each in conditions):
                 name = pod["metadata"]["name"]
-                path = f"{CORE}/namespaces/{kubernetes.namespace}/pods/{name}:{_PORT}/proxy/metrics"
+                port = _LLM_PORT if model.is_llm else _PORT
+                path = f"{CORE}/namespaces/{kubernetes.namespace}/pods/{name}:{port}/proxy/metrics"
                 for family in text_string_to_metric_families(kubernetes.text(path)):
                     total = sum(sample.value for sample in family.samples)
                     running += total if family.name == _RUNNING else 0

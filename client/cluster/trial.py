@@ -37,7 +37,7 @@ def _reason(client: ModelClient, pack: PromptPack, deadline: float) -> str:
 
     captions = [
         transcript.CaptionText(Segment((number,)), 60.0 * (number - 1), 60.0 * number, text)
-        for number, text in enumerate(("A hall.", "A speaker begins.", f"A sign says {WRITTEN}.", "Applause."), 1)
+        for number, text in enumerate(("A hall.", "A speaker begins.", "A sign with the number 4217.", "Applause."), 1)
     ]
     question = transcript.Question("Which number is on the sign?")
     messages = transcript.opening(pack, question, captions, duration=240.0, width=_WIDTH, max_rounds=1)

@@ -14,7 +14,7 @@ import yaml
 REPOSITORY = Path(__file__).parents[2]
 CHART = REPOSITORY / "charts" / "longvideo"
 CASES = sorted(path.stem for path in (CHART / "ci").glob("*.yaml"))
-PODS = {"Deployment", "Job"}
+PODS = {"Deployment", "Job", "Pod"}
 
 Object = dict[str, Any]
 
@@ -71,9 +71,9 @@ def component(thing: Object) -> str:
 
 
 def templates(case: str) -> Iterator[tuple[str, Object]]:
-    """Yields the component and the pod template of each Deployment and Job."""
+    """Yields the component and the pod template of each Deployment and Job, and each pod that is one by itself."""
     for each in of_kind(case, *PODS):
-        yield component(each), each["spec"]["template"]
+        yield component(each), each if each["kind"] == "Pod" else each["spec"]["template"]
 
 
 def settings_of(case: str) -> dict[str, Any]:

@@ -94,9 +94,9 @@ def test_an_ingress_has_a_certificate() -> None:
 def test_only_the_gateway_and_named_clients_reach_the_api() -> None:
     """With a route, whoever is not named may not go around it."""
     gateways = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "gateways"}}}
-    (rule, _) = named("offline-grpcroute", "NetworkPolicy", "demo-longvideo-api")["spec"]["ingress"]
+    (rule, *_) = named("offline-grpcroute", "NetworkPolicy", "demo-longvideo-api")["spec"]["ingress"]
     assert rule["from"] == [gateways]
-    (rule, _) = named("offline-tlsroute", "NetworkPolicy", "demo-longvideo-api")["spec"]["ingress"]
+    (rule, *_) = named("offline-tlsroute", "NetworkPolicy", "demo-longvideo-api")["spec"]["ingress"]
     assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"team": "batch"}}}, gateways]
 
 

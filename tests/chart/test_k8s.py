@@ -192,7 +192,7 @@ def test_policies_let_the_trial_through() -> None:
                     assert {port["port"] for port in egress["ports"]} <= ports
                     reached.add((caller["app.kubernetes.io/component"], name.removeprefix("longvideo-dev-")))
     assert reached == {
-        *((caller, store) for caller in ("api", "worker") for store in ("postgres", "valkey", "s3")),
+        *((caller, store) for caller in ("api", "worker", "test") for store in ("postgres", "valkey", "s3")),
         *(("beat", "valkey"), ("migrations", "postgres"), ("caption", "s3"), ("qa", "s3")),
     }
 

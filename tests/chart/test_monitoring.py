@@ -20,7 +20,7 @@ def test_prometheus_is_told_of_every_process_and_model() -> None:
     terms = {each["key"]: set(each["values"]) for each in ours["selector"]["matchExpressions"]}
     for name, pod in templates("qwen3-monitored"):
         labels = pod["metadata"]["labels"]
-        assert all(labels[key] in values for key, values in terms.items()) == (name != "migrations")
+        assert all(labels[key] in values for key, values in terms.items()) == (name not in {"migrations", "test"})
     for service in of_kind("qwen3-monitored", "InferenceService"):
         spec = named("qwen3-monitored", "PodMonitor", service["metadata"]["name"])["spec"]
         assert spec["selector"]["matchLabels"] == {"serving.kserve.io/inferenceservice": service["metadata"]["name"]}

@@ -10,6 +10,8 @@ from tests.chart.rendering import CASES, Object, component, named, of_kind, sele
 
 CLOSED = [case for case in CASES if case != "offline-open"]
 OURS = {("api", "caption", 7701), ("worker", "caption", 7701), ("worker", "qa", 7702)}
+# What `helm test` looks at is all that the others use.
+TESTED = {("test", "api", 7700), ("test", "caption", 7701), ("test", "qa", 7702)}
 OUTSIDE = {
     "api": {5432, 6379, 443, 9000},
     "worker": {5432, 6379, 443, 9000},
@@ -18,6 +20,7 @@ OUTSIDE = {
     "qa": {443, 9000},
     "migrations": {5432},
     "offline-models": set(),
+    "test": {5432, 6379, 443, 9000},
 }
 
 
@@ -63,13 +66,31 @@ def test_pods_pass_the_restricted_standard(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_pods_have_no_token_of_kubernetes(case: str) -> None:
-    """No pod can talk to Kubernetes, and none shares a service account with another component."""
+    """Only `helm test` talks to Kubernetes, and only if asked to; no pod shares an account with another component."""
     accounts = [pod["spec"]["serviceAccountName"] for _, pod in templates(case)]
     assert len(accounts) == len(set(accounts))
-    for _, spec in _pods(case):
-        assert spec["automountServiceAccountToken"] is False
+    asked = values_of(case).get("tests", {}).get("kubernetes", False)
+    for name, spec in _pods(case):
+        assert spec["automountServiceAccountToken"] is (asked and name == "test")
         assert spec["enableServiceLinks"] is False
-    assert of_kind(case, "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding") == []
+    rights = of_kind(case, "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
+    assert [component(each) for each in rights] == (["test"] * 4 if asked else [])
+
+
+def test_helm_test_only_reads() -> None:
+    """With `tests.kubernetes` its pod may read what docs/cluster.md says, of secrets those of the release alone."""
+    rules = [rule for each in of_kind("qwen3", "Role", "ClusterRole") for rule in each["rules"]]
+    assert {verb for rule in rules for verb in rule["verbs"]} == {"get", "list"}
+    (secrets,) = (rule for rule in rules if "secrets" in rule["resources"])
+    assert secrets["verbs"] == ["get"]
+    assert set(secrets["resourceNames"]) == {
+        *("longvideo-database", "longvideo-broker", "longvideo-s3", "longvideo-models"),
+        *("demo-longvideo-tls", "demo-longvideo-api-tls"),
+    }
+    for binding in of_kind("qwen3", "RoleBinding", "ClusterRoleBinding"):
+        assert named("qwen3", binding["roleRef"]["kind"], binding["roleRef"]["name"])
+        (subject,) = binding["subjects"]
+        assert subject == {"kind": "ServiceAccount", "name": "demo-longvideo-test", "namespace": "video"}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -97,7 +118,7 @@ def test_every_pod_has_a_policy(case: str) -> None:
 @pytest.mark.parametrize("case", CLOSED)
 def test_policies_allow_the_edges_of_the_design(case: str) -> None:
     """Between pods of the release there are the design's connections and no others, allowed at both ends."""
-    wanted = OURS | _model_edges(case)
+    wanted = OURS | TESTED | _model_edges(case)
     assert _edges_out(case) == wanted
     assert _edges_in(case) == wanted
 
@@ -113,19 +134,21 @@ def test_policies_let_out_what_each_needs(case: str) -> None:
             assert ports == {443}
         elif name == "scheduler":
             assert ports == {443, 6443}
-        elif case == "qwen3-llm" and name == "worker":
+        elif case == "qwen3-llm" and name in {"worker", "test"}:
             assert ports == OUTSIDE[name] | {10080}
-        elif case == "external" and name in {"worker", "caption", "qa"}:
+        elif case == "external" and name in {"worker", "caption", "qa", "test"}:
             assert ports == OUTSIDE[name] | {443}
+        elif name == "test" and values_of(case).get("tests", {}).get("kubernetes"):
+            assert ports == OUTSIDE[name] | {443, 6443}
         else:
             assert ports == OUTSIDE[name]
 
 
 def test_the_api_is_for_the_clients_that_are_named() -> None:
     """Everybody reaches the API's port unless clients are named."""
-    rule, _ = named("offline", "NetworkPolicy", "demo-longvideo-api")["spec"]["ingress"]
+    rule, *_ = named("offline", "NetworkPolicy", "demo-longvideo-api")["spec"]["ingress"]
     assert rule == {"ports": [{"port": 7700, "protocol": "TCP"}]}
-    rule, _ = named("external", "NetworkPolicy", "demo-longvideo-api")["spec"]["ingress"]
+    rule, *_ = named("external", "NetworkPolicy", "demo-longvideo-api")["spec"]["ingress"]
     assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}}]
 
 
@@ -143,7 +166,7 @@ def test_metrics_are_for_monitoring_alone(case: str) -> None:
         ]
         name = component(policy)
         model = 8000 if "kserve.io/component" in _selected(policy) else 8080
-        assert ports == {"migrations": [], "offline-models": [], "model": [model], "scheduler": [9090]}.get(
+        assert ports == {"migrations": [], "offline-models": [], "test": [], "model": [model], "scheduler": [9090]}.get(
             name, [9464]
         )
         others = [rule for rule in policy["spec"]["ingress"] if rule.get("from") != peers]
@@ -216,11 +239,11 @@ def _model_edges(case: str) -> set[tuple[str, str, int]]:
     if case == "external":
         return set()
     if case.startswith("offline"):
-        return {(caller, "offline-models", 8200) for caller in ("worker", "caption", "qa")}
+        return {(caller, "offline-models", 8200) for caller in ("worker", "caption", "qa", "test")}
     callers = {"reasoner": {"worker"}, "vision": {"caption", "qa"}, "captioner": {"caption"}}
     models = [service["metadata"]["name"] for service in of_kind(case, "LLMInferenceService")]
     return {(f"{model}'s scheduler", model, 8000) for model in models} | {
         (caller, service["metadata"]["name"], 8080)
         for service in of_kind(case, "InferenceService")
-        for caller in callers.get(service["spec"]["predictor"]["labels"]["longvideo/model"], {"qa"})
+        for caller in {"test"} | callers.get(service["spec"]["predictor"]["labels"]["longvideo/model"], {"qa"})
     }

@@ -69,7 +69,7 @@ def settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         for name, keys in _SECRETS.items():
             server.add(controllers.secret(name, **keys))
         for pool, product in _POOLS.items():
-            labels = {"nvidia.com/gpu.product": product}
+            labels = {"nvidia.com/gpu.product": product, "longvideo/pool": pool}
             taint = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
             gpus = {"nvidia.com/gpu": 8, "nvidia.com/mig-7g.80gb": 8}
             for thing in controllers.node(f"{pool}-1", labels, gpus, taints=[taint]):
@@ -127,6 +127,22 @@ def test_status_for_programs(operator: Operator) -> None:
     assert found["external_models"] == []
 
 
+def test_a_model_behind_a_gateway(
+    settled: Callable[[str], Kubernetes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An LLMInferenceService is a model like any other: it is shown once, and scaled by its own replicas."""
+    server = settled("qwen3-llm")
+    server.metrics = lambda pod: "vllm:num_requests_running 2\nvllm:num_requests_waiting 0\n"
+    operator = Operator(server, server.kubeconfig(tmp_path / "kubeconfig"), capsys)
+    found = json.loads(operator("status", "--json"))
+    reasoner = next(each for each in found["models"] if each["model"] == "reasoner")
+    assert (reasoner["kind"], reasoner["pool"], reasoner["replicas"]) == ("LLMInferenceService", "h800", 4)
+    assert reasoner["requests_running"] == 8
+    assert found["external_models"] == []
+    assert "4 before, 6 from now on" in operator("scale", "reasoner", "6")
+    assert server.get("llminferenceservices", "demo-longvideo-reasoner-h800")["spec"]["replicas"] == 6
+
+
 def test_status_says_why_a_model_is_not_ready(operator: Operator) -> None:
     """KServe's own words about a model that is not ready stand below the table."""
     _break(operator, VISION, "0/2 nodes are available")
@@ -163,7 +179,7 @@ def test_scaling_what_is_not_clear(operator: Operator) -> None:
 
 def test_what_keda_scales_is_left_alone(scaled: Operator) -> None:
     """Where KEDA scales, the command says which values to change instead, and changes nothing."""
-    said = scaled("scale", "reasoner", "3", code=2)
+    said = scaled("scale", "reasoner", "3", "--pool", "h800", code=2)
     assert "KEDA scales reasoner in h800 between 2 and 6" in said
     assert "models.reasoner.pools.h800.minReplicas" in said
     assert not any(request.startswith("PATCH") for request in scaled.server.requests)
@@ -198,7 +214,7 @@ def test_waking_takes_no_longer_than_allowed(operator: Operator) -> None:
     assert "no model brain" in operator("warm", "brain", code=2)
 
 
-@pytest.mark.parametrize("case", ["qwen3", "qwen2.5-autoscaled", "offline", "external"])
+@pytest.mark.parametrize("case", ["qwen3", "qwen2.5-autoscaled", "qwen3-llm", "offline", "external"])
 def test_a_healthy_release(
     case: str, settled: Callable[[str], Kubernetes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,7 +18,7 @@ def settle(server: Kubernetes, objects: Iterable[Object]) -> None:
         server.add(each)
     for each in server.all("deployments"):
         run(server, each)
-    for each in server.all("inferenceservices"):
+    for each in (*server.all("inferenceservices"), *server.all("llminferenceservices")):
         serve(server, each)
     for namespace, name, image in (
         ("kserve", "kserve-controller-manager", "kserve/kserve-controller:v0.20.0"),
@@ -50,15 +50,20 @@ def run(server: Kubernetes, thing: Object) -> None:
 
 
 def serve(server: Kubernetes, thing: Object) -> None:
-    """Makes what KServe makes of an InferenceService: a Deployment, its pods, and a status."""
+    """Makes what KServe makes of what it serves: a Deployment, its pods, and a status."""
     name, namespace = thing["metadata"]["name"], thing["metadata"]["namespace"]
-    predictor = thing["spec"]["predictor"]
-    labels = {"serving.kserve.io/inferenceservice": name, "component": "predictor", **predictor["labels"]}
-    made = deployment(f"{name}-predictor", namespace, labels, {"containers": [{"name": "kserve-container"}]})
+    if thing["kind"] == "InferenceService":
+        suffix, host = "predictor", f"http://{name}-predictor.{namespace}.svc.cluster.local"
+        said, count = thing["spec"]["predictor"], thing["spec"]["predictor"].get("minReplicas", 1)
+    else:
+        suffix, host = "kserve", f"http://kserve-ingress-gateway.kserve.svc.cluster.local/{namespace}/{name}"
+        said, count = thing["spec"], thing["spec"].get("replicas", 1)
+    made = deployment(
+        f"{name}-{suffix}", namespace, {"served": name, **said["labels"]}, {"containers": [{"name": "main"}]}
+    )
     made["metadata"]["labels"] = dict(thing["metadata"]["labels"])
-    made["spec"]["replicas"] = predictor.get("minReplicas", 1)
+    made["spec"]["replicas"] = count
     run(server, server.add(made))
-    host = f"http://{name}-predictor.{namespace}.svc.cluster.local"
     thing["status"] = {"address": {"url": host}, "conditions": [dict(READY)]}
 
 

@@ -31,6 +31,17 @@ capabilities:
 {{- toJson $found -}}
 {{- end -}}
 
+{{/* The names of all secrets that pods of the release read, as a JSON list. */}}
+{{- define "longvideo.readSecrets" -}}
+{{- $found := list -}}
+{{- range include "longvideo.secrets" (dict "root" . "secrets" (list "database" "broker" "objectStore" "models")) | fromJsonArray -}}
+{{- $found = append $found .secret -}}
+{{- end -}}
+{{- if .Values.tls.enabled }}{{ $found = append $found (include "longvideo.tlsSecret" .) }}{{ end -}}
+{{- with include "longvideo.apiTlsSecret" . }}{{ $found = append $found . }}{{ end -}}
+{{- $found | uniq | toJson -}}
+{{- end -}}
+
 {{/* A pod of a component; those that read the settings file tell their metrics. Takes root, component, values, command, secrets, and perhaps settings, tls, apiTls, port,
 portName, env, liveness, readiness, and restartPolicy. */}}
 {{- define "longvideo.podTemplate" -}}
@@ -116,7 +127,7 @@ spec:
         {{- with $pod.extraEnv }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
-      {{- if or .port .settings }}
+      {{- if or .port .liveness }}
       ports:
         {{- with .port }}
         - name: {{ $.portName }}
