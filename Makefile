@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m
 READY := .venv/ready
 
-.PHONY: help setup demo test check format stubs settings-page metrics-page chart-docs dashboards fuzz chaos soak test-vllm bench-frames bench-load clean
+.PHONY: help setup demo test check format stubs settings-page metrics-page chart-docs dashboards fuzz chaos soak test-vllm image-check bench-frames bench-load clean
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -83,6 +83,9 @@ soak: $(READY) ## Loads a whole stack steadily for an hour, and fails when anyth
 
 test-vllm: $(READY) ## Runs the tests that need the genuine vLLM server, on CPU.
 	bin/test-vllm
+
+image-check: $(READY) ## Builds the container image without a Docker daemon, and runs what the chart runs in it.
+	$(BIN)/python bin/image-check
 
 bench-frames: $(READY) .venv-bench/ready ## Compares our frame reader with its peers. Takes a quarter of an hour.
 	$(RUN) bench.frames
