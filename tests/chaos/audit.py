@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -40,12 +41,14 @@ class Findings:
     wrong: list[str] = field(default_factory=list)
     done_twice: list[str] = field(default_factory=list)
     unrecorded: list[str] = field(default_factory=list)
+    miscounted: list[str] = field(default_factory=list)
+    """Jobs that do not say that they spent what their calls took."""
     left: list[str] = field(default_factory=list)
 
     @property
     def is_well(self) -> bool:
         """Whether nothing is wrong."""
-        return not (self.lost or self.wrong or self.done_twice or self.unrecorded or self.left)
+        return not (self.lost or self.wrong or self.done_twice or self.unrecorded or self.miscounted or self.left)
 
 
 def audit(stack: Stack, brain: Brain, jobs: Sequence[Accepted], downtimes: Sequence[tuple[float, float]]) -> Findings:
@@ -63,6 +66,8 @@ def audit(stack: Stack, brain: Brain, jobs: Sequence[Accepted], downtimes: Seque
                 "rounds": "SELECT r.*, e.question FROM rounds r JOIN episodes e "
                 "ON e.job_id = r.job_id AND e.number = r.episode",
                 "calls": "SELECT id FROM model_calls",
+                "spending": "SELECT j.id, j.gpu_seconds, COALESCE(SUM(c.seconds * c.gpus), 0) AS took FROM jobs j "
+                "LEFT JOIN model_calls c ON c.job_id = j.id GROUP BY j.id, j.gpu_seconds",
                 "leases": "SELECT job_id, number FROM episodes WHERE lease_owner IS NOT NULL OR end_time IS NULL",
                 "starts": "SELECT job_id, episode, count(*) AS times FROM events WHERE kind = 'episode_started' "
                 "GROUP BY job_id, episode",
@@ -76,6 +81,11 @@ def audit(stack: Stack, brain: Brain, jobs: Sequence[Accepted], downtimes: Seque
     recorded = {row["id"] for row in tables["calls"]}
     _check_rounds(findings, tables["rounds"], calls, recorded)
     _check_calls(findings, calls, recorded, _Moments(processes, downtimes))
+    findings.miscounted += [
+        f"jobs/{row['id']}: {row['gpu_seconds']} GPU-seconds, not {row['took']}"
+        for row in tables["spending"]
+        if not math.isclose(row["gpu_seconds"], row["took"], rel_tol=1e-9, abs_tol=1e-9)
+    ]
     findings.left += [f"lease of jobs/{row['job_id']}/episodes/{row['number']}" for row in tables["leases"]]
     findings.left += _left_in_bucket(stack)
     findings.left += [str(path) for process in processes for path in process.temporary.rglob("*")]

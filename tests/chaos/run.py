@@ -107,12 +107,13 @@ def table(result: Result) -> str:
         ("unknown calls", f"{found.unknown} (at most {found.most_unknown} can be)"),
         ("finished work done twice", len(found.done_twice)),
         ("answered calls that are not recorded", len(found.unrecorded)),
+        ("jobs whose spending is not their calls'", len(found.miscounted)),
         ("left behind", len(found.left)),
         ("lost", len(found.lost)),
         ("wrong", len(found.wrong)),
     ]
     lines = [f"{name:<40} {value}" for name, value in rows]
-    for name in ("lost", "wrong", "done_twice", "unrecorded", "left"):
+    for name in ("lost", "wrong", "done_twice", "unrecorded", "miscounted", "left"):
         lines += [f"{name}: {text}" for text in getattr(found, name)[:20]]
     lines.append(f"seed {result.plan.seed}, {result.seconds:.0f} s: {'well' if found.is_well else 'NOT WELL'}")
     return "\n".join(lines)

@@ -113,7 +113,7 @@ class Stack:
             server = ModelServer(self._brain, caller)
             self._cleanup.callback(server.close)
             self.models.append(server)
-            listed.append({"url": server.url, "roles": [role], "model": "scripted", "pool": "h800"})
+            listed.append({"url": server.url, "roles": [role], "model": "scripted", "pool": "h800", "gpus": 2})
         return json.dumps(listed)
 
     def named(self, start: str) -> list[Process]:
