@@ -59,18 +59,29 @@ RPCS = (
         [("sum by (service, method) (rate(longvideo_rpcs_total{}[$__rate_interval])) > 0", "{{method}}")],
         "Calls per second, by method.",
         stacked=True,
+        width=12,
     ),
     lines(
         "Calls that did not end well",
         "reqps",
         [(f"{_NOT_WELL} > 0", "{{method}}: {{code}}")],
         "Calls per second that were refused or failed, by method and code. RESOURCE_EXHAUSTED means: come again later.",
+        width=12,
     ),
     lines(
         "How long calls take",
         "s",
         [(quantile(0.95, "longvideo_rpc_seconds", 'method!~"Watch.*|Export.*"', by="method"), "{{method}}")],
         "95 % of the calls of a method took no longer. Streams, which last as long as somebody listens, are left out.",
+        width=12,
+    ),
+    lines(
+        "Calls in flight",
+        "short",
+        [("sum by (service) (longvideo_rpcs_in_flight{})", "{{service}}")],
+        "Calls that are being answered now. Those of the caption and the video question service say how many pods of "
+        "each are needed.",
+        width=12,
     ),
 )
 
