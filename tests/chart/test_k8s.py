@@ -219,6 +219,26 @@ def test_volumes_are_claimed() -> None:
     assert used == set(claims) == {"longvideo-dev-postgres", "longvideo-dev-s3"}
 
 
+def test_what_fetches_weights_passes_the_restricted_standard() -> None:
+    """The patch of KServe's own container lets Kubernetes admit the models' pods into the namespace."""
+    patch = yaml.safe_load((K8S / "prerequisites" / "storage-initializer.yaml").read_text("utf-8"))
+    context = patch["spec"]["container"]["securityContext"]
+    assert context["allowPrivilegeEscalation"] is False
+    assert context["runAsNonRoot"] is True
+    assert context["capabilities"] == {"drop": ["ALL"]}
+    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+
+
+def test_prometheus_takes_up_what_the_release_brings() -> None:
+    """Prometheus looks at monitors and rules of other releases too, and keeps the exemplars that lead to traces."""
+    prometheus = yaml.safe_load((K8S / "prerequisites" / "monitoring.yaml").read_text("utf-8"))["prometheus"]
+    spec = prometheus["prometheusSpec"]
+    assert [spec[f"{kind}SelectorNilUsesHelmValues"] for kind in ("podMonitor", "serviceMonitor", "rule")] == [
+        False
+    ] * 3
+    assert spec["enableFeatures"] == ["exemplar-storage"]
+
+
 def test_pools_are_the_nodes_that_are_labelled() -> None:
     """The chart's pools select the labels that the rule for nodes sets, and put up with its taints."""
     (rule,) = built("pools")
