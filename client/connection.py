@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from client import signals
 from client.api import Client
 from client.options import Models, Where
+
+if TYPE_CHECKING:
+    from longvideo.settings import Settings
 
 
 @contextlib.contextmanager
@@ -25,9 +29,11 @@ def open_client(
     overrides = where.overrides()
     if where.server:
         from client.server import open_server  # noqa: PLC0415  # pydantic and gRPC, which --help does without
+        from longvideo import settings  # noqa: PLC0415
 
         signals.tidy_up()
-        with open_server(where.server) as client:
+        configured = settings.load()
+        with _traced(configured, command, "client"), open_server(where.server, configured) as client:
             yield client
         return
     # The stack needs SQLAlchemy, Celery and more: what only talks to a server does without.
@@ -35,12 +41,22 @@ def open_client(
     from longvideo import rpc  # noqa: PLC0415
 
     signals.tidy_up()
-    settings = stack_settings(overrides, where if isinstance(where, Models) else Models(), patience)
+    configured = stack_settings(overrides, where if isinstance(where, Models) else Models(), patience)
     with (
-        Stack(settings, command=command, work=work, check=check) as stack,
+        _traced(configured, command, "longvideo"),
+        Stack(configured, command=command, work=work, check=check) as stack,
         contextlib.closing(rpc.connect(stack.address)) as channel,
     ):
         yield Client(channel)
+
+
+@contextlib.contextmanager
+def _traced(configured: Settings, command: str, service: str) -> Iterator[None]:
+    """Makes a trace of what the command does within, where the settings want traces."""
+    from longvideo import telemetry  # noqa: PLC0415
+
+    with telemetry.configured(configured, service), telemetry.span(command, telemetry.Kind.CLIENT):
+        yield
 
 
 def warn(message: str) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import grpc
 
 from client.api import Client
-from longvideo import addresses, errors, rpc, settings, tls
+from longvideo import addresses, errors, rpc, tls
 from longvideo.settings import Settings
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import orchestrator_pb2_grpc
@@ -22,10 +22,9 @@ _HTTPS = "https://"
 
 
 @contextlib.contextmanager
-def open_server(named: str) -> Iterator[Client]:
+def open_server(named: str, configured: Settings) -> Iterator[Client]:
     """Gives a client of the server once it has answered. Raises BadSettings, Unavailable and Unauthenticated."""
     address = _address(named)
-    configured = settings.load()
     with contextlib.closing(_channel(named, address, configured)) as channel:
         hello = orchestrator_pb2_grpc.OrchestratorServiceStub(channel)
         try:

@@ -38,12 +38,16 @@ def up(
     if where.server:
         raise BadSettings("`longvideo up` is the server: leave out --server.")
     from client.stack import Stack, stack_settings  # noqa: PLC0415  # heavy, and not needed for --help
+    from longvideo import telemetry  # noqa: PLC0415
 
     overrides = {**where.overrides(), "api_listen": f"{host}:{port}"}
     settings = stack_settings(overrides, where)
     logging.getLogger().setLevel(logging.WARNING)
     signals.tidy_up()
-    with Stack(settings, command="longvideo up", public=True) as stack:
+    with (
+        telemetry.configured(settings, "longvideo"),
+        Stack(settings, command="longvideo up", public=True) as stack,
+    ):
         print(f"api       {stack.address}")
         print(f"captions  {stack.caption_address}")
         print(f"video qa  {stack.qa_address}")

@@ -74,11 +74,12 @@ class Usage:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said, why it stopped, and what that took."""
+    """What the model said, why it stopped, what that took, and what the server calls it."""
 
     text: str
     finish_reason: str
     usage: Usage
+    id: str = ""
 
 
 class FailedAttempt(Exception):
@@ -107,7 +108,7 @@ def read_answer(response: httpx2.Response, url: str) -> Answer:
         raise FailedAttempt(
             _failed(url, "gave up on the request; it may be shutting down", "finish_reason abort"), usage
         )
-    return Answer(_text(content), finish_reason, usage)
+    return Answer(_text(content), finish_reason, usage, str(body.get("id") or "")[:200])
 
 
 def read_json(response: httpx2.Response, url: str) -> Any:

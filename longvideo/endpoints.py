@@ -15,7 +15,7 @@ import httpx2
 import openai
 from openai import Omit
 
-from longvideo import metrics
+from longvideo import metrics, telemetry
 from longvideo.answers import FailedAttempt, Failure, not_openai, read_json, refused, timed_out, unreachable, unreadable
 from longvideo.endpoint import Endpoint
 from longvideo.errors import BadSettings
@@ -222,7 +222,7 @@ class ModelServer:
                 "/chat/completions",
                 cast_to=httpx2.Response,
                 body=body,
-                options={"headers": {**self._headers, "X-Request-Id": request_id}},
+                options={"headers": {**self._headers, "X-Request-Id": request_id, **_trace()}},
             )
 
     @contextlib.contextmanager
@@ -252,6 +252,11 @@ class ModelServer:
     def close(self) -> None:
         """Closes the connections. No request may be under way."""
         self._client.close()
+
+
+def _trace() -> dict[str, str]:
+    """Returns the header that makes the server's spans part of the trace, where there is one."""
+    return {"traceparent": telemetry.header()} if telemetry.is_on() else {}
 
 
 def _client(url: str, key: str) -> openai.OpenAI:

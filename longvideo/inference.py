@@ -26,6 +26,7 @@ from longvideo.endpoint import Endpoint
 from longvideo.endpoints import ModelInfo, ModelServer
 from longvideo.errors import BadSettings, Cancelled, DeadlineExceeded, LongVideoError
 from longvideo.retries import RetryBudget
+from longvideo.telemetry.chat import Chat, chat
 from longvideo.transport import OutOfTime, Stopped, Watch
 from longvideo.usage import Call, Role
 
@@ -215,7 +216,8 @@ class ModelClient:
                 server = _choose(candidates, session, failed)
                 flight.at(server.endpoint.pool)
                 try:
-                    return self._attempt(server, request, watch, calls)
+                    with chat(calls, model=server.model) as span:
+                        return self._attempt(server, request, watch, calls, span)
                 except FailedAttempt as attempt:
                     failure = attempt.failure
                 failed.append(server)
@@ -254,7 +256,7 @@ class ModelClient:
         error.retry_after = failure.wait or None
         return error
 
-    def _attempt(self, server: ModelServer, request: _Request, watch: Watch, calls: list[Call]) -> Answer:
+    def _attempt(self, server: ModelServer, request: _Request, watch: Watch, calls: list[Call], span: Chat) -> Answer:
         """Makes one attempt and appends its record to `calls`, however it ends."""
         watch.slice()
         call = Call(
@@ -271,7 +273,7 @@ class ModelClient:
         )
         start = time.monotonic()
         try:
-            answer = self._ask(server, request, call.id, watch.until(start + self._attempt_timeout))
+            answer = self._ask(server, request, call.id, watch.until(start + self._attempt_timeout), span)
         except FailedAttempt as error:
             if error.failure.retry != "no":
                 server.went_wrong(error.failure.wait)
@@ -292,14 +294,17 @@ class ModelClient:
             server.went_well()
             self._budget.give_back()
             call = replace(_with(call, answer.usage), outcome="ok")
+            span.answered(answer)
             return answer
         finally:
             calls.append(replace(call, model=call.model or server.model, seconds=time.monotonic() - start))
 
-    def _ask(self, server: ModelServer, request: _Request, request_id: str, watch: Watch) -> Answer:
+    def _ask(self, server: ModelServer, request: _Request, request_id: str, watch: Watch, span: Chat) -> Answer:
         info = server.info(watch)
+        body = request.body(info, server.endpoint)
+        span.asked(body, info.owned_by)
         try:
-            response = server.post(request.body(info, server.endpoint), request_id, watch)
+            response = server.post(body, request_id, watch)
         except openai.APIStatusError as error:
             refusal = error.response
         else:

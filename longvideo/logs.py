@@ -1,7 +1,8 @@
 """Logs: one line for each thing that happened, with the names of whom and what it happened to, and no secret.
 
 Everybody logs with the standard library. What is bound here goes with every line that is logged meanwhile, by whomever;
-`longvideo.rpc` sends it along with calls, so that one episode can be followed through all services.
+`longvideo.rpc` sends it along with calls, so that one episode can be followed through all services. Each line also has
+the trace that it belongs to (`longvideo.telemetry`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import functools
 import json
 import logging
 import re
-import secrets
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,6 +33,7 @@ _CHATTY: Final = {
     "celery.worker.strategy": logging.WARNING,
     "celery.app.trace": logging.WARNING,
     "urllib3.connectionpool": logging.ERROR,
+    "opentelemetry": logging.CRITICAL,  # `longvideo.telemetry.export` says once what is wrong
 }
 
 _HIDDEN: Final = "[hidden]"
@@ -75,11 +76,6 @@ def names_of(episode: str) -> dict[str, str]:
     return {"episode": episode, "job": episode.partition("/episodes/")[0]} if episode else {}
 
 
-def new_trace() -> str:
-    """Returns the id of a new trace, as the W3C writes it."""
-    return secrets.token_hex(16)
-
-
 def carried(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Returns the function for another thread, where it runs with what is bound here, and for whom it is done here."""
     context = contextvars.copy_context()
@@ -112,8 +108,10 @@ def formatter(settings: Settings, service: str) -> logging.Formatter:
     # Heavy, and not for the `longvideo` command, which binds names and logs in its own plain way.
     import structlog  # noqa: PLC0415
 
+    from longvideo import telemetry  # noqa: PLC0415
+
     def add_names(_logger: Any, _method: str, event: Any) -> Any:
-        event.update(names(), service=service)
+        event.update(names(), **telemetry.ids(), service=service)
         return event
 
     shared: list[Any] = [
@@ -143,12 +141,10 @@ def formatter(settings: Settings, service: str) -> logging.Formatter:
     )
 
 
-class Hiding(logging.Formatter):
-    """Leaves no secret in the lines that another formatter makes, however it came there."""
+class Veil:
+    """Leaves no secret in a text, however it came there: those that are known, and what looks like one."""
 
-    def __init__(self, inner: logging.Formatter, secrets: Iterable[str] = ()) -> None:
-        super().__init__()
-        self._inner = inner
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
         # In a JSON line, and in what Python shows of a text, quotes and backslashes have another form.
         forms = {form for secret in secrets for form in (secret, repr(secret)[1:-1])}
         known = forms | {json.dumps(form, ensure_ascii=False)[1:-1] for form in forms}
@@ -156,12 +152,23 @@ class Hiding(logging.Formatter):
         longest_first = sorted((one for one in known if len(one) >= _LEAST_SECRET), key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
+    def hide(self, text: str) -> str:
+        """Returns the text without them."""
+        if self._known is not None:
+            text = self._known.sub(_HIDDEN, text)
+        return _SUSPECTS.sub(lambda found: next(filter(None, found.groups())) + _HIDDEN, text)
+
+
+class Hiding(logging.Formatter):
+    """Leaves no secret in the lines that another formatter makes."""
+
+    def __init__(self, inner: logging.Formatter, secrets: Iterable[str] = ()) -> None:
+        super().__init__()
+        self._inner, self._veil = inner, Veil(secrets)
+
     def format(self, record: logging.LogRecord) -> str:
         """Returns the line."""
-        line = self._inner.format(record)
-        if self._known is not None:
-            line = self._known.sub(_HIDDEN, line)
-        return _SUSPECTS.sub(lambda found: next(filter(None, found.groups())) + _HIDDEN, line)
+        return self._veil.hide(self._inner.format(record))
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException | None, trace: Any) -> None:

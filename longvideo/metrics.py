@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable
 from typing import Final, Literal
 
+from longvideo import telemetry
 from longvideo.backlogs import Backlogs
 from longvideo.cardinality import FirstNames
 from longvideo.declared import PARTS, REGISTRY, Part, counter, declare, gauge, histogram
@@ -320,7 +321,7 @@ def count_calls(calls: Iterable[Call]) -> None:
     for call in calls:
         labels = (call.role, _model_name(call.model), call.pool)
         MODEL_CALLS.labels(*labels, call.outcome).inc()
-        MODEL_CALL_SECONDS.labels(*labels).observe(call.seconds)
+        MODEL_CALL_SECONDS.labels(*labels).observe(call.seconds, telemetry.exemplar())
         MODEL_IMAGES.labels(*labels).inc(call.images)
         MODEL_GPU_SECONDS.labels(*labels).inc(call.seconds * call.gpus)
         if call.gpus and PRICES.book is not None and (cost := PRICES.book.of(call)) is not None:
@@ -334,7 +335,7 @@ def count_calls(calls: Iterable[Call]) -> None:
 def count_end(ending: str, seconds: float, episode: pb.Episode | None) -> None:
     """Counts an episode that has just ended, and what it was at its end, if that is known."""
     EPISODES.labels(ending).inc()
-    EPISODE_SECONDS.labels(ending).observe(seconds)
+    EPISODE_SECONDS.labels(ending).observe(seconds, telemetry.exemplar())
     if episode is None:
         return
     EPISODE_ROUNDS.labels(ending).observe(episode.round_count)

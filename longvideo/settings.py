@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -20,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from longvideo.addresses import check_address
+from longvideo.addresses import check_address, check_collector, collector_address, is_loopback
 from longvideo.cache import CACHE_BYTES
 from longvideo.endpoint import Endpoint
 from longvideo.errors import BadSettings
@@ -32,13 +33,17 @@ from longvideo.usage import ROLES, Role
 
 PREFIX = "LONGVIDEO_"
 Address = Annotated[str, AfterValidator(check_address)]
+Collector = Annotated[str, AfterValidator(check_collector)]
 OptionalAddress = Annotated[str, AfterValidator(lambda address: address and check_address(address))]
 BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 SECRETS: Final = (
     *("database_url", "broker_url", "s3_access_key", "s3_secret_key", "s3_session_token", "token", "api_key"),
+    "otlp_headers",
     *(f"{role}_api_key" for role in ROLES),
 )
 """The fields that may be in files of their own, and that are shown to nobody."""
+
+_HEADER: Final = re.compile(r"[a-z0-9._-]+")
 
 # Read by the project's own checks, not by a process.
 _OTHERS = {f"{PREFIX}TINY_VLLM", f"{PREFIX}TEST_S3_URL"}
@@ -238,6 +243,30 @@ class Settings(BaseSettings):
     Unset: for as long as its job allows it to take.
     """
 
+    otlp_endpoint: Collector = ""
+    """Where traces are sent, by OTLP over gRPC: `https://host:4317`, or `http://host:4317` without TLS.
+
+    Empty: no traces are made.
+    """
+
+    otlp_headers: SecretStr | None = None
+    """What goes along with them, such as a key: `name=value,name=value`, as in `OTEL_EXPORTER_OTLP_HEADERS`."""
+
+    otlp_ca: Path | None = None
+    """The PEM file of the authorities whose certificates are believed there; unset, those that gRPC brings along."""
+
+    otlp_cert: Path | None = None
+    """The PEM file of the certificate chain that is shown there."""
+
+    otlp_key: Path | None = None
+    """The PEM file of the key of `otlp_cert`, not encrypted."""
+
+    trace_sample_ratio: float = Field(1.0, ge=0, le=1)
+    """Which share of the traces is sent. Of the others, those parts are sent in which something failed."""
+
+    trace_content: bool = False
+    """Whether traces hold prompts, questions, captions and answers too."""
+
     log_format: Literal["json", "text"] = "json"
     """Whether the service processes log a JSON object on each line, or text for people."""
 
@@ -269,7 +298,18 @@ class Settings(BaseSettings):
             # Only the password of a URL is one, as it stands there and as it is meant.
             password = urlsplit(text).password or "" if "://" in text else text
             found |= {password, unquote(password)}
+        found |= {value for _, value in self.otlp_metadata()}
         return found - {""}
+
+    def otlp_metadata(self) -> tuple[tuple[str, str], ...]:
+        """Returns what goes along with traces, by name. Raises ValueError when it does not look like that."""
+        given = self.otlp_headers.get_secret_value() if self.otlp_headers else ""
+        pairs = [pair.partition("=") for pair in given.split(",") if pair.strip()]
+        found = tuple((name.strip().lower(), unquote(value.strip())) for name, _, value in pairs)
+        for name, value in found:
+            if not _HEADER.fullmatch(name) or not value or not (value.isascii() and value.isprintable()):
+                raise ValueError
+        return found
 
     def s3_keys(self) -> tuple[str, str, str]:
         """Returns the access key, the secret key and the session token of the object store; empty where not set."""
@@ -306,6 +346,7 @@ def load(**overrides: Any) -> Settings:
     _check_together(settings)
     _check_uploads(settings)
     _check_broker(settings)
+    _check_telemetry(settings)
     return settings.model_copy(update={"endpoints": tuple(_with_key(settings, one) for one in settings.endpoints)})
 
 
@@ -356,6 +397,7 @@ _TOGETHER = (
     # The command needs only to know whom it believes.
     (("tls_cert", "tls_key"), ("tls_ca",)),
     (("api_tls_cert", "api_tls_key"), ()),
+    (("otlp_cert", "otlp_key"), ()),
 )
 
 
@@ -396,6 +438,32 @@ def _check_broker(settings: Settings) -> None:
         raise BadSettings(
             "broker_url is not the URL of a Redis server; give redis://host:6379/0, or rediss://… for one with TLS",
             setting="broker_url",
+        )
+
+
+def _check_telemetry(settings: Settings) -> None:
+    try:
+        metadata = settings.otlp_metadata()
+    except ValueError:
+        raise BadSettings(
+            "otlp_headers must look like name=value,name=value, with names of small letters, digits, dots and dashes",
+            setting="otlp_headers",
+        ) from None
+    address, secure = collector_address(settings.otlp_endpoint)
+    if not address:
+        return
+    given = next((name for name in ("otlp_ca", "otlp_cert") if getattr(settings, name) is not None), "")
+    if given and not secure:
+        raise BadSettings(
+            f"{given} is set, but otlp_endpoint, {settings.otlp_endpoint}, has no TLS; use https://{address}",
+            setting=given,
+        )
+    private = "trace_content" if settings.trace_content else "otlp_headers" if metadata else ""
+    if private and not (secure or settings.insecure or is_loopback(address)):
+        raise BadSettings(
+            f"{private} is set, and others could read what goes to {settings.otlp_endpoint}; use https://{address}, or "
+            "set insecure=true when the network itself lets nobody else in",
+            setting="otlp_endpoint",
         )
 
 

@@ -58,7 +58,7 @@ def start(cleanup: contextlib.ExitStack, configured: Settings) -> rpc.Server:
 def main() -> int:
     """Runs the process and returns its exit code."""
     with contextlib.ExitStack() as cleanup:
-        return process.run("orchestrator", functools.partial(start, cleanup))
+        return process.run("orchestrator", functools.partial(start, cleanup), cleanup.close)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from celery.apps.worker import Worker
 from celery.exceptions import CPendingDeprecationWarning
 from celery.worker import state
 
-from longvideo import logs, metrics, metrics_server, ports, rpc
+from longvideo import logs, metrics, metrics_server, ports, rpc, telemetry
 from longvideo.errors import BadSettings, LongVideoError
 from longvideo.settings import Settings, load
 from orchestrator.celery_app import BROKER_WAIT, Pool, broker_errors, has_room, is_in_memory, listen, make_app
@@ -66,6 +66,10 @@ class _Process:
     def begin(self, service: str) -> None:
         """Makes the process log. Ends it when the broker is the one that no other process can reach."""
         logs.configure(self.settings, service)
+        try:
+            telemetry.configure(self.settings, service)
+        except BadSettings as error:
+            _refuse(error.message)
         # Celery says at each loss of its broker that it will one day do otherwise than we let it.
         warnings.simplefilter("ignore", CPendingDeprecationWarning)
         signals.setup_logging.connect(lambda **_: None, weak=False)  # so that Celery leaves it as it is
@@ -120,6 +124,13 @@ class ClusterWorker(Worker):
         """Says what signals do."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._tell)
+
+    def start(self) -> None:
+        """Works until it is told to stop."""
+        try:
+            super().start()
+        finally:
+            telemetry.shutdown()
 
     def _tell(self, number: int, _frame: FrameType | None) -> None:
         if self._stopping.is_set():

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from longvideo import errors, metrics, priorities
+from longvideo import errors, metrics, priorities, telemetry
 from longvideo.segments import Segment, Tree
 from longvideo.usage import Call
 from orchestrator import protocol, transcript
@@ -45,7 +45,8 @@ def navigate(spec: EpisodeSpec, services: Services, journal: Journal) -> Ending:
         episode.open()
         while True:
             journal.check_between_rounds()
-            episode.step()
+            with telemetry.span("round", attributes={"longvideo.round": episode.number}):
+                episode.step()
     except Ending as ending:
         return ending
     except errors.LongVideoError as error:
@@ -94,9 +95,11 @@ class Episode:
         self.journal.check_budget()
         segments = list(self.tree.segments(1))
         captions: dict[Segment, Captioned] = {}
-        for caption in self.tools.captions(segments):
-            captions[caption.text.segment] = caption
-            self.journal.opened(caption, len(captions), len(segments))
+        with telemetry.span("opening", attributes={"longvideo.captions": len(segments)}) as span:
+            for caption in self.tools.captions(segments):
+                captions[caption.text.segment] = caption
+                self.journal.opened(caption, len(captions), len(segments))
+            span.set_attribute("longvideo.cached_captions", sum(caption.cached for caption in captions.values()))
         texts = [captions[segment].text for segment in segments]
         self.first = transcript.opening(
             self.pack,

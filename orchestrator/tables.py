@@ -172,7 +172,8 @@ class EpisodeRow(Base):
     before `not_before`. `wait_count` and `wait_start` tell how often, and since when, it has waited for something that
     did not answer, without finishing a round in between. `opening` is the conversation with the reasoner before its
     first reply; empty until that is complete. `truth` is the right answer where it is known, which no model is told,
-    and `correct` whether the episode ended with it; empty where nobody can tell.
+    and `correct` whether the episode ended with it; empty where nobody can tell. `trace_parent` is where its trace
+    begins, as the W3C's `traceparent`: whoever takes it up goes on in that trace.
     """
 
     __tablename__ = "episodes"
@@ -201,6 +202,7 @@ class EpisodeRow(Base):
     wait_start: Mapped[float | None]
     truth: Mapped[str] = mapped_column(default="")
     correct: Mapped[bool | None]
+    trace_parent: Mapped[str] = mapped_column(sa.String(55), default="")
 
     __table_args__ = (
         # In the order in which a tenant's episodes are taken up.

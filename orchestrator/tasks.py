@@ -15,7 +15,7 @@ from dataclasses import replace
 from longvideo import errors, logs, metrics
 from longvideo.errors import Cancelled, LongVideoError
 from longvideo.v1 import orchestrator_pb2 as pb
-from orchestrator import messages
+from orchestrator import messages, traces
 from orchestrator.budget import Purse
 from orchestrator.episode import navigate
 from orchestrator.journal import DatabaseJournal
@@ -86,9 +86,8 @@ class Runner:
                 if alone:
                     nudge(1)
                     alone = False
-                with logs.bound(
-                    trace_id=logs.new_trace(), tenant=taken.job.tenant_id, **logs.names_of(str(taken.held.name))
-                ):
+                names = logs.names_of(str(taken.held.name))
+                with logs.bound(tenant=taken.job.tenant_id, **names), traces.taken_up(taken):
                     self._finish(taken, lease)
             except LongVideoError as error:  # the database is away; leases expire, and a sweep finds what is left
                 logger.warning("cannot take an episode up: %s", error)
@@ -102,6 +101,7 @@ class Runner:
         try:
             end = self._carry_out(taken, lease)
             if end is not None:
+                traces.ended(end)
                 self._record_end(taken, lease, replace(end, correct=_judged(taken.episode, end)))
             logger.info("%s %s", name, end.state if end is not None else "goes on later")
         except LeaseLost:
@@ -218,6 +218,7 @@ class Runner:
         # The last attempt is made shortly before the time is over, so that it can still say what is wrong.
         delay = min(delay, until - now - first / 2)
         self.database.work.wait(taken.held, error.message, delay)
+        traces.postponed(error, delay)
         logger.warning("%s waits %.0f s: %s", taken.held.name, delay, error.message)
         return None
 

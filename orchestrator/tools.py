@@ -6,12 +6,16 @@ that a cancelled episode lets go of its model at once.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from longvideo import errors, rpc, transport, usage
+from opentelemetry.trace import Span
+
+from longvideo import errors, rpc, telemetry, transport, usage
 from longvideo.priorities import Priority
 from longvideo.segments import Segment
 from longvideo.v1 import caption_pb2, types_pb2, video_qa_pb2
@@ -123,10 +127,20 @@ class Tools:
 
     def caption(self, segment: Segment) -> Captioned:
         """Returns the caption of one segment. Raises what the caption service raises, and what `checker` raises."""
-        return next(self.captions([segment]))
+        with _executing("get_caption", segment) as span:
+            caption = next(self.captions([segment]))
+            span.set_attribute("longvideo.cached", caption.cached)
+            telemetry.add_content(span, "gen_ai.tool.call.result", lambda: caption.caption.text)
+            return caption
 
     def ask(self, segment: Segment, query: str) -> ClipAnswer:
         """Asks the qa model about a low segment. Raises what the service raises, and what `checker` raises."""
+        with _executing("video_qa", segment, query) as span:
+            answer = self._ask(segment, query)
+            telemetry.add_content(span, "gen_ai.tool.call.result", lambda: answer.answer)
+            return answer
+
+    def _ask(self, segment: Segment, query: str) -> ClipAnswer:
         done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         call = self._video_qa.AnswerQuestion.future(
             video_qa_pb2.AnswerQuestionRequest(
@@ -178,3 +192,19 @@ class Tools:
     @staticmethod
     def _captioned(answer: caption_pb2.CaptionSegmentResponse) -> Captioned:
         return Captioned(answer.caption, answer.cached, tuple(map(usage.from_proto, answer.calls)))
+
+
+@contextlib.contextmanager
+def _executing(tool: str, segment: Segment, query: str = "") -> Iterator[Span]:
+    """Makes a span of the call of a tool."""
+    about = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": tool,
+        "gen_ai.tool.type": "function",
+        "longvideo.segment": ",".join(map(str, segment.path)),
+        "longvideo.level": segment.level_name,
+    }
+    with telemetry.span(f"execute_tool {tool}", attributes=about) as span:
+        given = {"segment": list(segment.path)} | ({"query": query} if query else {})
+        telemetry.add_content(span, "gen_ai.tool.call.arguments", lambda: json.dumps(given, ensure_ascii=False))
+        yield span

@@ -28,6 +28,7 @@ from bench.load import script, stack
 from longvideo.auth import DEFAULT_TENANT
 from longvideo.settings import Settings
 from longvideo.v1 import orchestrator_pb2 as pb
+from orchestrator import traces
 from orchestrator.store import Database
 from orchestrator.wiring import make_runner
 
@@ -159,6 +160,7 @@ def _submit(database: Database) -> None:
             tree_width=script.WIDTH,
             request_id="",
             fingerprint="",
+            traces=traces.submitted,
         )
 
 

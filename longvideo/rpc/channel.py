@@ -40,23 +40,28 @@ def connect(
         channel = RenewingChannel(tls, secure)
     else:
         channel = secure(tls)
-    return grpc.intercept_channel(channel, _Decode(), _Metadata(token))
+    return grpc.intercept_channel(channel, _Decode(), _Metadata(address, token))
 
 
 class _Metadata(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
-    """Says who is calling, for which episode, and in which trace."""
+    """Says who is calling, for which episode, and in which trace, and makes a span of the call."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, address: str, token: str) -> None:
+        self._address = address
         self._own = (("authorization", f"Bearer {token}"),) if token else ()
 
     def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
-        return continuation(self._with_own(details), request)
+        return self._begin(continuation, details, request)
 
     def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
-        return continuation(self._with_own(details), request)
+        return self._begin(continuation, details, request)
 
-    def _with_own(self, details: Any) -> Any:
-        return details._replace(metadata=(*(details.metadata or ()), *self._own, *tracing.outgoing()))
+    def _begin(self, continuation: Any, details: Any, request: Any) -> Any:
+        span = tracing.begin_call(details.method, self._address)
+        metadata = (*(details.metadata or ()), *self._own, *tracing.outgoing(span))
+        call = continuation(details._replace(metadata=metadata), request)
+        tracing.follow(span, call)
+        return call
 
 
 class _Decode(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):

@@ -13,7 +13,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
-from longvideo import auth, errors, metrics
+from longvideo import auth, errors, metrics, telemetry
 from longvideo.rpc import tracing
 from longvideo.rpc.limits import Threads
 from longvideo.rpc.status import to_status
@@ -112,24 +112,29 @@ class _Began:
     def __init__(self, method: str, metadata: tracing.Metadata) -> None:
         self.method, self.metadata = method, metadata
         self._time = time.monotonic()
-        self._code = "OK"
+        self._code, self._reason = "OK", ""
 
     @contextlib.contextmanager
     def logged(self, context: grpc.ServicerContext) -> Iterator[None]:
-        """Logs a line at the end of the call that is answered within, and counts it while it is."""
+        """Logs a line at the end of the call that is answered within, and counts it while it is; it has a span."""
         _, service, name = self.method.split("/")
         in_flight = metrics.RPCS_IN_FLIGHT.labels(service)
         in_flight.inc()
-        try:
-            yield
-        finally:
-            in_flight.dec()
-            if self._code == "OK" and not context.is_active():  # the caller has gone, and hears of no answer
-                self._code = "CANCELLED"
-            seconds = round(time.monotonic() - self._time, 4)
-            metrics.RPCS.labels(service, name, self._code).inc()
-            metrics.RPC_SECONDS.labels(service, name).observe(seconds)
-            access.info("%s %s", self.method, self._code, extra={"code": self._code, "seconds": seconds})
+        with tracing.answering(self.method, self.metadata) as span:
+            try:
+                yield
+            finally:
+                in_flight.dec()
+                self._end(context, service, name)
+                tracing.end_answer(span, self._code, self._reason)
+
+    def _end(self, context: grpc.ServicerContext, service: str, name: str) -> None:
+        if self._code == "OK" and not context.is_active():  # the caller has gone, and hears of no answer
+            self._code = "CANCELLED"
+        seconds = round(time.monotonic() - self._time, 4)
+        metrics.RPCS.labels(service, name, self._code).inc()
+        metrics.RPC_SECONDS.labels(service, name).observe(seconds, telemetry.exemplar())
+        access.info("%s %s", self.method, self._code, extra={"code": self._code, "seconds": seconds})
 
     def abort(self, context: grpc.ServicerContext, error: Exception, *, strangers: bool) -> NoReturn:
         """Ends the call with an error. `strangers` are not told where the storage is."""
@@ -140,7 +145,7 @@ class _Began:
         elif strangers and isinstance(error, _ABOUT_STORAGE):
             logger.warning("%s", error.message)
             error = _without_places(error)
-        self._code = error.code.name
+        self._code, self._reason = error.code.name, error.reason
         context.abort_with_status(rpc_status.to_status(to_status(error)))
 
 

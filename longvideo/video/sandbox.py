@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from longvideo import metrics
+from longvideo import metrics, telemetry
 from longvideo.cpus import processors
 from longvideo.errors import BadMedia
 from longvideo.media import MediaLimits
@@ -39,6 +39,7 @@ Check = Callable[[], object]
 # More tasks at once than this many have no use for one process's model calls, and each may take all its memory.
 MAX_PROCESSES: Final = 8
 _WORKER: Final = "longvideo.video.worker"
+_SPANS: Final = {"frames": "read frames", "index": "build index"}
 # How long a wait goes on before it is asked whether anybody still wants its end.
 _SLICE_SECONDS: Final = 0.1
 # An index of the most packets that are read, and a picture of the largest size, take less.
@@ -147,7 +148,7 @@ class Sandbox:
         header |= {"cpu_seconds": math.ceil(self._limits.seconds * self._processors)}
         with self._slot(source, patience), contextlib.closing(self._spawner.fork()) as child:
             conversation = Conversation(child, source, self._limits, patience)
-            with _counted(task.header["do"], lambda: conversation.bytes_read):
+            with _recorded(task, conversation), _counted(task.header["do"], lambda: conversation.bytes_read):
                 conversation.tell(header, [np.ascontiguousarray(table).tobytes() for table in task.tables.values()])
                 yield from conversation.answers(task.most)
 
@@ -190,6 +191,17 @@ def _sense(source: ByteSource) -> Iterator[None]:
             "be an attack",
             reason="MEDIA_CRASHED",
         ) from error
+
+
+@contextlib.contextmanager
+def _recorded(task: _Task, conversation: Conversation) -> Iterator[None]:
+    """Makes a span of the work of a process."""
+    about = {"longvideo.frames": len(task.header["frames"])} if "frames" in task.header else {}
+    with telemetry.span(_SPANS[task.header["do"]], attributes=about) as span:
+        try:
+            yield
+        finally:
+            span.set_attribute("longvideo.bytes_read", conversation.bytes_read)
 
 
 @contextlib.contextmanager

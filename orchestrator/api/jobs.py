@@ -13,7 +13,7 @@ from longvideo.errors import InvalidArgument
 from longvideo.resources import EpisodeName, JobName, VideoName
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
-from orchestrator import messages, paging, transcript
+from orchestrator import messages, paging, traces, transcript
 from orchestrator.api import checks
 from orchestrator.api.access import ALL_TENANTS, Access, ready
 from orchestrator.api.backend import Backend
@@ -45,6 +45,7 @@ class JobMethods:
             tree_width=segments.tree_width(video.row.duration, spec.config.min_width),
             request_id=request_id,
             fingerprint=fingerprint,
+            traces=traces.submitted,
         )
         job = self._backend.database.jobs.view(JobName(row.id)).message()
         logs.bind(job=job.name)

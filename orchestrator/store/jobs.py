@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -61,10 +61,19 @@ class Jobs:
         self._bell = bell
 
     def submit(
-        self, spec: pb.Job, *, tenant: str, video_id: str, tree_width: int, request_id: str, fingerprint: str
+        self,
+        spec: pb.Job,
+        *,
+        tenant: str,
+        video_id: str,
+        tree_width: int,
+        request_id: str,
+        fingerprint: str,
+        traces: Callable[[Sequence[str]], Sequence[str]],
     ) -> tuple[JobRow, bool]:
         """Accepts a tenant's job, and tells whether it is new: a known `request_id` gives the job of the first time.
 
+        `traces` returns where the traces of the episodes of these names begin, and is only asked for a new job.
         Raises AlreadyExists when that was another job, as its `fingerprint` shows, and ResourceExhausted for a limit of
         the tenant.
         """
@@ -106,7 +115,9 @@ class Jobs:
                         raise no_video(VideoName(video_id))
                     session.add(job)
                     session.flush()
-                    session.execute(sa.insert(EpisodeRow), episodes)
+                    begun = traces([str(EpisodeName(job_id, str(episode["number"]))) for episode in episodes])
+                    rows = [row | {"trace_parent": begins} for row, begins in zip(episodes, begun, strict=True)]
+                    session.execute(sa.insert(EpisodeRow), rows)
                     return job, True
         except IntegrityError:
             # Another process was quicker with the same request; on SQLite nobody can be.

@@ -12,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from longvideo import errors, logs, rpc
+from longvideo import errors, logs, rpc, telemetry
 from longvideo.rpc.status import MAX_MESSAGE_BYTES
 from longvideo.usage import Call
 from longvideo.v1 import caption_pb2, caption_pb2_grpc, orchestrator_pb2, orchestrator_pb2_grpc
@@ -243,7 +243,7 @@ class Lines(logging.Handler):
         self.seen: list[tuple[str, dict[str, str]]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.seen.append((record.getMessage(), dict(logs.names())))
+        self.seen.append((record.getMessage(), {**logs.names(), **telemetry.ids()}))
 
 
 @pytest.fixture
@@ -261,8 +261,9 @@ def lines() -> Iterator[list[tuple[str, dict[str, str]]]]:
 def test_each_call_is_a_line(call: Callable[..., Any], lines: list[tuple[str, dict[str, str]]]) -> None:
     """A call is one line with its method, its code, and whom it was for; the next call starts from nothing."""
     episode = logs.names_of("jobs/1/episodes/2")
-    bound = logs.bound(tenant="ada", trace_id="0af7651916cd43dd8448eb211c80319c", **episode)
-    with bound, pytest.raises(errors.NotFound):
+    place = telemetry.parse("00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-00")
+    asking = telemetry.span("asking", parent=place)
+    with logs.bound(tenant="ada", **episode), asking, pytest.raises(errors.NotFound):
         call(raises(errors.NotFound("gone")))
     call(lambda _: None)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from longvideo import logs, settings
+from longvideo import logs, settings, telemetry
 from longvideo.rpc import tracing
 
 SECRETS = {
@@ -133,15 +133,17 @@ def test_what_looks_like_a_secret_is_hidden(log: Any, said: str, left: str) -> N
 
 
 def test_ids_travel_with_calls() -> None:
-    """What is bound goes out as metadata, and is bound where the call comes in; the trace stays, its span is new."""
-    with logs.bound(tenant="ada", trace_id="0af7651916cd43dd8448eb211c80319c", episode="jobs/1/episodes/2"):
-        sent = tracing.outgoing()
+    """What is bound goes out as metadata, and is bound where the call comes in; the trace stays."""
+    place = telemetry.parse("00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-00")
+    with logs.bound(tenant="ada", episode="jobs/1/episodes/2"), telemetry.span("asking", parent=place):
+        sent = tracing.outgoing(tracing.begin_call("/longvideo.v1.CaptionService/CaptionSegment", "[::1]:7701"))
     assert dict(sent)["traceparent"].startswith("00-0af7651916cd43dd8448eb211c80319c-")
 
     def arrive(metadata: Any, trusted: bool) -> dict[str, str]:
         def run() -> dict[str, str]:
-            tracing.bind("/longvideo.v1.CaptionService/CaptionSegment", metadata, trusted=trusted)
-            return dict(logs.names())
+            with tracing.answering("/longvideo.v1.CaptionService/CaptionSegment", metadata):
+                tracing.bind("/longvideo.v1.CaptionService/CaptionSegment", metadata, trusted=trusted)
+                return {**logs.names(), **telemetry.ids()}
 
         return logs.carried(run)()
 
@@ -158,8 +160,9 @@ def test_what_is_no_id_is_not_believed(trace: str) -> None:
     metadata = [("traceparent", trace), ("x-longvideo-tenant", 'a"\n{'), ("x-longvideo-episode", "x" * 300)]
 
     def run() -> dict[str, str]:
-        tracing.bind("/s/m", metadata, trusted=True)
-        return dict(logs.names())
+        with tracing.answering("/s/m", metadata):
+            tracing.bind("/s/m", metadata, trusted=True)
+            return {**logs.names(), **telemetry.ids()}
 
     bound = logs.carried(run)()
     assert bound.keys() == {"method", "trace_id"}

@@ -155,7 +155,7 @@ def test_a_secret_can_be_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         if name.startswith("s3_") and name != other:
             monkeypatch.setenv(f"LONGVIDEO_{other.upper()}", "needed too")
     path = tmp_path / "secret"
-    secret = "redis://:hush-hush@redis" if name == "broker_url" else "hush-hush"
+    secret = {"broker_url": "redis://:hush-hush@redis", "otlp_headers": "key=hush-hush"}.get(name, "hush-hush")
     path.write_text(f"{secret}\n")
     monkeypatch.setenv(f"LONGVIDEO_{name.upper()}_FILE", str(path))
     loaded = settings.load()
