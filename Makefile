@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m
 READY := .venv/ready
 
-.PHONY: help setup demo test check format stubs settings-page metrics-page chart-docs dashboards fuzz chaos soak test-vllm image-check bench-frames bench-load clean
+.PHONY: help setup demo test check format stubs settings-page metrics-page chart-docs dashboards fuzz chaos soak test-vllm image-check bench-frames bench-load bench-autoscale clean
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -93,6 +93,9 @@ bench-frames: $(READY) .venv-bench/ready ## Compares our frame reader with its p
 bench-load: $(READY) ## Measures the orchestrator's own overhead, and profiles it. Takes half an hour.
 	$(RUN) bench.load
 	$(RUN) bench.load.profile
+
+bench-autoscale: $(READY) ## Simulates a day of the chart's autoscaling against fixed replicas and against CPU.
+	$(RUN) bench.autoscale
 
 .venv-bench/ready: bench/requirements.txt bench/requirements-torch.txt
 	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench

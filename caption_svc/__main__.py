@@ -30,7 +30,7 @@ def start(configured: Settings) -> rpc.Server:
         sampling=configured.sampling,
         frame_selection=configured.frame_selection,
     )
-    checks = {"object-store": ports.storage_check(store), "models": models.describe}
+    checks = {"object-store": ports.storage_check(store), "models": models.check}
     servicer = CaptionServicer(captioner, library)
     return ports.serve_internal(configured, "caption_listen", [registration(servicer)], checks)
 

@@ -74,7 +74,8 @@ class ModelServer:
         self._avoid_until = 0.0
         self._healthy = metrics.MODEL_ENDPOINT_HEALTHY.labels(role, endpoint.pool, endpoint.url)
         self._healthy.set(1)
-        metrics.MODEL_CALLS_IN_FLIGHT.labels(role, endpoint.pool)  # 0, where nothing has been asked yet
+        for metric in (metrics.MODEL_CALLS_IN_FLIGHT, metrics.MODEL_UNSERVED):
+            metric.labels(role, endpoint.pool)  # 0, where nothing has been asked yet
         if endpoint.model:
             metrics.expect_calls(role, endpoint.model, endpoint.pool)
 
@@ -109,11 +110,14 @@ class ModelServer:
             self._avoid_until = 0.0
         self._healthy.set(1)
 
-    def went_wrong(self, wait: float = 0.0) -> None:
+    def went_wrong(self, wait: float = 0.0, *, wanted: bool = True) -> None:
         """Notes that the server failed: it is left alone for twice as long each time, at least `wait` seconds.
 
-        What was known about it is forgotten, so it is asked what it serves before it gets a request again.
+        What was known about it is forgotten, so it is asked what it serves before it gets a request again. It counts as
+        a wish for the model where it was `wanted`.
         """
+        if wanted:
+            metrics.MODEL_UNSERVED.labels(self.role, self.endpoint.pool).inc()
         now = time.monotonic()
         with self._lock:
             if now >= self._avoid_until:  # requests that fail together are one failure

@@ -344,15 +344,21 @@ class ModelClient:
             Cancelled: `cancelled` returned true, or the client was closed.
         """
         watch = self._watch(time.monotonic() + DESCRIBE_TIMEOUT if deadline is None else deadline, cancelled)
-        servers = sorted(self._in_pool(pool), key=ModelServer.avoided)
+        return self._describe(self._in_pool(pool), watch, wanted=True)
+
+    def check(self) -> None:
+        """Raises what `describe` does for any pool. Nobody waits for the model: it is no reason to start a server."""
+        self._describe(self._in_pool(""), self._watch(time.monotonic() + DESCRIBE_TIMEOUT), wanted=False)
+
+    def _describe(self, servers: Sequence[ModelServer], watch: Watch, *, wanted: bool) -> ModelInfo:
         failure: Failure | None = None
-        for server in servers:
+        for server in sorted(servers, key=ModelServer.avoided):
             try:
                 return server.info(watch)
             except FailedAttempt as error:
                 failure = error.failure
                 if failure.retry != "no":
-                    server.went_wrong(failure.wait)
+                    server.went_wrong(failure.wait, wanted=wanted)
             except Stopped:
                 raise Cancelled(f"The question about the {self._role} model was cancelled") from None
             except OutOfTime:

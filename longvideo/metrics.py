@@ -108,6 +108,13 @@ MODEL_CALLS_IN_FLIGHT = gauge(
     ("role", "pool"),
     *_MODEL_PARTS,
 )
+MODEL_UNSERVED = counter(
+    "longvideo_model_unserved",
+    "Attempts to use a model in a pool that found no server, or one that failed: whoever waits for a model that has no "
+    "server at all comes again and again, and is seen here.",
+    ("role", "pool"),
+    *_MODEL_PARTS,
+)
 MODEL_ENDPOINT_HEALTHY = gauge(
     "longvideo_model_endpoint_healthy",
     "1 when the last request to a model server went well, or none was made yet, and 0 when it failed; as this process "

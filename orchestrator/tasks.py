@@ -56,7 +56,7 @@ class Runner:
 
     def check_models(self) -> None:
         """Raises an exception when no model server answers that the episodes need themselves."""
-        self._services.reasoner.describe()
+        self._services.reasoner.check()
 
     def run(self, nudge: Callable[[int], None]) -> None:
         """Carries out what is due, one episode after the other, until nothing is left that may run now.

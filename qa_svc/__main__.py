@@ -25,7 +25,7 @@ def start(configured: Settings) -> rpc.Server:
         models,
         load_pack(configured.prompt_pack),
     )
-    checks = {"object-store": ports.storage_check(store), "models": models.describe}
+    checks = {"object-store": ports.storage_check(store), "models": models.check}
     return ports.serve_internal(configured, "qa_listen", [registration(VideoQAServicer(answerer))], checks)
 
 

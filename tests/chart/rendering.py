@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import tomllib
 from collections.abc import Iterator
@@ -26,7 +27,12 @@ def chart() -> helm.Chart:
 
 
 def values_of(case: str) -> dict[str, Any]:
-    """Returns the values of a case."""
+    """Returns the values of a case, to be changed as one likes."""
+    return copy.deepcopy(_read(case))
+
+
+@functools.cache
+def _read(case: str) -> dict[str, Any]:
     read: dict[str, Any] = yaml.safe_load((CHART / "ci" / f"{case}.yaml").read_text("utf-8"))
     return read
 

@@ -67,7 +67,7 @@ class World:
         self.directory = directory
         self.patience, self.max_watchers, self.tokens, self.book = patience, max_watchers, tokens, book
         self.reason: Callable[[int], Reply | str] = lambda number: SCRIPT[number]
-        self.reasoner = ScriptedModelServer(lambda request: self.reason(_round(request)))
+        self.reasoner = ScriptedModelServer(lambda request: self.reason(round_of(request)))
         self.services = ScriptedServices()
         self.services_server = self.services.serve()
         self.channel = rpc.connect(self.services_server.address)
@@ -158,7 +158,8 @@ def target_of(created: pb.CreateVideoResponse) -> Path:
     return Path(unquote(urlparse(created.upload_uri).path))
 
 
-def _round(request: dict[str, Any]) -> int:
+def round_of(request: dict[str, Any]) -> int:
+    """Returns how many rounds a conversation has behind it."""
     return sum(message["role"] == "assistant" for message in request["messages"])
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from longvideo import errors, rpc
+from longvideo import errors, metrics, rpc
 from longvideo.resources import JobName
-from longvideo.testing import Reply
+from longvideo.testing import Reply, ScriptedModelServer
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
 from longvideo.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
@@ -29,7 +30,7 @@ from orchestrator.store.calls import Place
 from orchestrator.store.work import Held
 from orchestrator.tables import EpisodeRow
 from tests.contract.database import VIDEO, add_video, submit, take
-from tests.contract.orchestrator_world import SCRIPT, Gate, World
+from tests.contract.orchestrator_world import SCRIPT, Gate, World, round_of
 
 
 @pytest.fixture
@@ -205,6 +206,34 @@ def test_model_that_is_down_with_patience(worlds: Callable[..., World], caplog: 
     world.database.release_all_leases()  # as if the time had passed
     world.runner.run(lambda _: None)
     assert world.finish(job).state == pb.Job.STATE_SUCCEEDED
+
+
+def test_pool_without_a_replica_is_waited_for(worlds: Callable[..., World]) -> None:
+    """Where nobody listens an episode waits and says so, and leaves a count behind by which the model is woken."""
+    world = worlds(patience=None)
+    url = world.reasoner.url
+    world.reasoner.close()
+    before = told("longvideo_model_unserved_total")
+    with pytest.raises(errors.ModelUnavailable):
+        world.runner.check_models()
+    assert told("longvideo_model_unserved_total") == before, "a health check wakes nothing"
+    job = world.submit(str(VIDEO))
+    eventually(lambda: "cannot be reached: Connection refused" in waiting_reason(world, job))
+    assert told("longvideo_model_unserved_total") > before
+    assert told("longvideo_model_calls_in_flight") == 0, "who waits is not in flight"
+    assert world.stub.GetJob(pb.GetJobRequest(name=job.name)).episodes[0].state == pb.Episode.STATE_PENDING
+    port = urllib.parse.urlsplit(url).port
+    assert port is not None
+    world.reasoner = ScriptedModelServer(lambda request: world.reason(round_of(request)), port=port)
+    try_again(world)
+    assert world.finish(job).state == pb.Job.STATE_SUCCEEDED
+
+
+def told(name: str) -> float:
+    """Returns what Prometheus is told of the reasoner by this process."""
+    value = metrics.REGISTRY.get_sample_value(name, {"role": "reason", "pool": "h800"})
+    assert value is not None
+    return value
 
 
 def test_busy_service_is_waited_for(worlds: Callable[..., World]) -> None:

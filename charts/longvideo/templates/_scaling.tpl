@@ -62,8 +62,8 @@ namespace={{ .root.Release.Namespace | quote }},pod=~"{{ include "longvideo.full
 {{- with .instance -}}
 {{- if eq (int .counts.minReplicas) 0 -}}
 {{- $calls := printf "%s,role=~%q,pool=%q" (include "longvideo.ownSeries" (dict "root" $.root "components" (list "worker" "caption" "qa"))) (join "|" .model.roles) .pool -}}
-{{- /* Whoever found nobody waits, and is not in flight meanwhile: a call that failed lately counts as one. */ -}}
-sum(longvideo_model_calls_in_flight{ {{- $calls -}} }) + clamp_max(sum(increase(longvideo_model_calls_total{ {{- $calls -}} ,outcome="error"}[5m])) or vector(0), 1)
+{{- /* Whoever found no server waits, and is not in flight meanwhile: those of the last minutes count as one. */ -}}
+sum(longvideo_model_calls_in_flight{ {{- $calls -}} }) + clamp_max(sum(increase(longvideo_model_unserved_total{ {{- $calls -}} }[5m])), 1)
 {{- else -}}
 {{- $series := printf "namespace=%q,model_name=%q,pod=~\"%s-.+\"" $.root.Release.Namespace .model.servedName .workload -}}
 sum(vllm:num_requests_running{ {{- $series -}} }) + sum(vllm:num_requests_waiting{ {{- $series -}} })
