@@ -100,8 +100,8 @@ def test_wrong_models_are_refused(path: str, value: Any, message: str) -> None:
 def test_every_value_is_used() -> None:
     """For each value of values.yaml that is written out there is a case that it makes a difference to."""
     defaults = chart().values
-    before = {case: texts(values_of(case)) for case in CASES}
-    unused = [path for path, value in _leaves(defaults) if not _matters(path, value, before)]
+    cases = {case: (values, texts(values)) for case in CASES for values in [values_of(case)]}
+    unused = [path for path, value in _leaves(defaults) if not _matters(path, value, cases)]
     assert unused == []
 
 
@@ -196,16 +196,16 @@ def _other(path: str, value: Any) -> Any:
     return {"x": "y"} if isinstance(value, dict) else f"{value}x"
 
 
-def _matters(path: str, value: Any, before: dict[str, dict[str, str]]) -> bool:
+def _matters(path: str, value: Any, cases: dict[str, tuple[dict[str, Any], dict[str, str]]]) -> bool:
     # What models are by default is seen at one that says nothing else.
     models = [path.replace("modelDefaults", f"models.{model}") for model in ("reasoner", "captioner", "spare")]
     # A case that sets something beside it is more likely to show it, and most values are of models that KServe serves.
     section = path.partition(".")[0]
-    cases = sorted(CASES, key=lambda case: (section not in values_of(case), case.startswith("offline")))
+    ordered = sorted(cases, key=lambda case: (section not in cases[case][0], case.startswith("offline")))
     for each in dict.fromkeys([path, *models]):
-        for case in cases:
+        for values, before in (cases[case] for case in ordered):
             try:
-                if texts(_changed(values_of(case), each, _other(path, value))) != before[case]:
+                if texts(_changed(values, each, _other(path, value))) != before:
                     return True
             except helm.HelmError as error:
                 # A word about another value means that this one was looked at.
