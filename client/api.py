@@ -36,6 +36,8 @@ Progress = Callable[[str, float, float], None]
 CALL_SECONDS = 60.0
 # Indexing reads the container's structure once: minutes for ten hours of MPEG-TS on a slow disk.
 INDEX_SECONDS = 3600.0
+# A report of cost reads the ledger of its period: about a minute for millions of calls.
+REPORT_SECONDS = 600.0
 # A watch ends by itself with its job; a server ends it sooner, and the client takes it up again.
 WATCH_SECONDS = 24 * 3600.0
 # How long a watch that lost its server keeps trying to find it again.
@@ -263,6 +265,10 @@ class Client:
     def usage(self, name: str) -> pb.Usage:
         """Returns what the model calls of a job or an episode took. Raises NotFound."""
         return self._stub.GetUsage(pb.GetUsageRequest(name=name), timeout=CALL_SECONDS)
+
+    def cost_report(self, request: pb.GetCostReportRequest) -> pb.CostReport:
+        """Returns what a period, or a job, cost. Raises InvalidArgument, PermissionDenied and NotFound."""
+        return self._stub.GetCostReport(request, timeout=REPORT_SECONDS)
 
     def export_usage(
         self, start: Timestamp | None = None, end: Timestamp | None = None, tenant: str = ""

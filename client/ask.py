@@ -73,7 +73,7 @@ def ask(
         limits.max_duration.FromNanoseconds(round(max_seconds * 1e9))
         budget = spend.budget()
         with open_client(where, command="longvideo ask", patience=PATIENCE_SECONDS) as client:
-            asking = Asking(client, screen, cut.config(), limits, verbose, budget)
+            asking = Asking(client, screen, cut.config(), limits, verbose, budget, where)
             asking.add(video, subtitles)
             if asked is None:
                 session.run(asking, sys.stdin, quiet=quiet)

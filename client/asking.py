@@ -11,6 +11,7 @@ from client import render, words
 from client.api import Client
 from client.connection import warn
 from client.exits import Stopped
+from client.options import Where
 from client.pace import Pace
 from client.screen import Screen
 from longvideo import errors
@@ -48,6 +49,8 @@ class Asking:
     limits: pb.EpisodeLimits
     verbose: bool = False
     budget: pb.Budget | None = None
+    where: Where | None = None
+    """Where the questions are asked, for whoever wants to know more afterwards."""
     video: types_pb2.Video | None = None
     timings: dict[str, float] = field(default_factory=dict)
 
@@ -176,3 +179,5 @@ class Asking:
         render.result(self.screen, outcome.episode, outcome.usage, outcome.timings["total"])
         if outcome.job.HasField("budget"):
             self.screen.line("Budget", words.budget(outcome.job))
+        if self.where is not None:
+            self.screen.line("Page", self.where.command("report", outcome.job.name), "dim")

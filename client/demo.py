@@ -44,7 +44,7 @@ def demo(
         except KeyboardInterrupt:
             raise Stopped("Stopped. Nothing was kept: the sample video was not finished.") from None
         screen.line("Sample", str(sample.video))
-        asking = Asking(client, screen, pb.TreeConfig(), pb.EpisodeLimits(), verbose)
+        asking = Asking(client, screen, pb.TreeConfig(), pb.EpisodeLimits(), verbose, where=where)
         asking.add(sample.video, sample.subtitles)
         for item in sample.questions:
             question = checks.question(item.text, item.options)

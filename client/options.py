@@ -6,6 +6,9 @@ import dataclasses
 import functools
 import inspect
 import math
+import shlex
+import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -57,6 +60,17 @@ class Where:
         if self.server and self.data_dir:
             raise BadSettings("Give --server or --data-dir, not both: the server has a data directory of its own.")
         return {"data_dir": self.data_dir.expanduser() if self.data_dir else None}
+
+    def command(self, *arguments: str) -> str:
+        """Returns what to type for another command that talks to the same orchestrator."""
+        program = "longvideo"
+        if shutil.which(program) is None:  # an environment that is not activated
+            beside = Path(sys.executable).with_name(program)
+            program = str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
+        place = (
+            ["--server", self.server] if self.server else ["--data-dir", str(self.data_dir)] if self.data_dir else []
+        )
+        return shlex.join([program, *arguments, *place])
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from tests.e2e.conftest import Run
 from tests.media import Pixels, make_video
 
 
-def _sign(number: int, width: int, height: int) -> Pixels:
+def sign(number: int, width: int, height: int) -> Pixels:
     """Paints a sign that changes every six seconds, at two frames a second."""
     words = ("Flower market", "Gate number 47", "Evening concert", "Closing words")[number // 12]
     picture = np.full((height, width, 3), 245, np.uint8)
@@ -22,7 +22,7 @@ def _sign(number: int, width: int, height: int) -> Pixels:
 
 def test_text_on_screen_answers_a_question(run: Run, tmp_path: Path) -> None:
     """A number that stands on the screen for six seconds is found by reading the frames, and costs are told."""
-    video = make_video(tmp_path / "signs.mp4", seconds=24, fps=2, width=640, height=360, gop=12, paint=_sign)
+    video = make_video(tmp_path / "signs.mp4", seconds=24, fps=2, width=640, height=360, gop=12, paint=sign)
     ran = run("ask", video, "What is the gate number?", "--json")
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)

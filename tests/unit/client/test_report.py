@@ -5,79 +5,18 @@ from __future__ import annotations
 import base64
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from client.report import page, plots, render
-from client.report.gather import Asked, Gathered
+from client.report import overview, plots, question, render, spending
+from client.report.gather import Asked
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
+from tests.report_jobs import call, episode, gathered, many
 
 HOSTILE = """</p></script><script>x</script>"'><img src=x onerror=y>{{ 7*7 }}\x00\u202e\u2066&lt;style>"""
-LONG = 600.0
-
-
-def segment(*path: int) -> types_pb2.Segment:
-    """Returns a segment of a video of ten minutes whose tree has four children everywhere."""
-    start, length = 0.0, LONG
-    for number in path:
-        length /= 4
-        start += (number - 1) * length
-    made = types_pb2.Segment(path=path)
-    made.start_offset.FromNanoseconds(round(start * 1e9))
-    made.end_offset.FromNanoseconds(round((start + length) * 1e9))
-    return made
-
-
-def episode(text: str = "What number?", **fields: object) -> pb.Episode:
-    """Returns an answered episode of two rounds."""
-    made = pb.Episode(
-        name="jobs/j/episodes/1",
-        question=pb.Question(text=text, options=["A. six", "B. seven"]),
-        state=pb.Episode.STATE_ANSWERED,
-        ending=pb.Episode.ENDING_ANSWERED,
-        answer="It is seven.",
-        choice="B",
-        round_count=2,
-        tree_width=4,
-        evidence=[pb.Evidence(segment=segment(2, 4), round=1, captioned=True)],
-        coverage=pb.Coverage(opened_fraction=0.0625),
-        rounds=[
-            pb.Round(number=1, thought="Closer.", action=pb.Action(get_caption=pb.GetCaption(segment=segment(2, 4)))),
-            pb.Round(number=2, thought="Known.", action=pb.Action(answer=pb.FinalAnswer(text="It is seven."))),
-        ],
-        transcript=[pb.Message(role="system", text="rules"), pb.Message(role="user", text="captions")],
-    )
-    for number, step in enumerate(made.rounds):
-        step.start_time.FromSeconds(1000 + 10 * number)
-        step.end_time.FromSeconds(1009 + 10 * number)
-    made.start_time.FromSeconds(990)
-    made.end_time.FromSeconds(1020)
-    made.MergeFrom(pb.Episode(**fields))  # type: ignore[arg-type]
-    return made
-
-
-def call(second: int) -> types_pb2.ModelCall:
-    """Returns a call that was sent at a second."""
-    made = types_pb2.ModelCall(
-        role=types_pb2.ROLE_REASON, model="m", outcome=types_pb2.ModelCall.OUTCOME_OK, prompt_token_count=5
-    )
-    made.start_time.FromSeconds(second)
-    return made
-
-
-def gathered(*asked: Asked) -> Gathered:
-    """Returns a job of these questions, with pictures."""
-    video = types_pb2.Video(name="videos/v", display_name="harbour.mp4")
-    video.duration.FromSeconds(int(LONG))
-    job = pb.Job(name="jobs/j", video=video.name, state=pb.Job.STATE_SUCCEEDED, episodes=[a.episode for a in asked])
-    job.end_time.FromSeconds(1020)
-    usage = pb.Usage(rows=[pb.UsageRow(role=types_pb2.ROLE_REASON, model="m", pool="default", call_count=3)])
-    picture = types_pb2.Picture(width_px=64, height_px=36, jpeg=b"\xff\xd8picture")
-    return Gathered(job, asked, usage, video, [segment(n) for n in range(1, 5)], {(2, 4): (picture,)})
 
 
 class Tags(HTMLParser):
@@ -98,13 +37,51 @@ class Tags(HTMLParser):
 
 def test_a_question() -> None:
     """A question has its steps, each with its calls by their times, its place on the timeline and the chosen option."""
-    (question,) = page.questions(gathered(Asked(1, episode(), (call(995), call(1001), call(1011), call(1012)))))
-    assert [chosen for _, chosen in question.options] == [False, True]
-    assert (question.seconds, question.call_count, len(question.opening_calls)) == (30.0, 4, 1)
-    assert [len(step.calls) for step in question.steps] == [1, 2]
-    (bar,) = question.bars
-    assert (bar.left, bar.width, bar.kind, bar.number) == (43.75, 6.25, "medium", 1)
-    assert (question.opening, len(question.steps[0].pictures)) == ("captions", 1)
+    asked = Asked(1, episode(), (call(995), call(1001), call(1011), call(1012)))
+    (found,) = question.questions(gathered(asked), spending.Unit())
+    assert [option.chosen for option in found.options] == [False, True]
+    assert (found.seconds, found.call_count, len(found.opening_calls)) == (30.0, 4, 1)
+    assert [len(step.calls) for step in found.steps] == [1, 2]
+    (bar,) = found.lanes[0].bars
+    assert (bar.left, bar.width, bar.kind, bar.rounds) == (43.75, 6.25, "medium", (1,))
+    assert (found.opening, len(found.steps[0].pictures)) == ("captions", 1)
+
+
+def test_segments_lead_to_their_rounds() -> None:
+    """A segment that a text names leads to the round that opened it; the answer shows the one that it rests on."""
+    made = episode()
+    made.rounds[-1].thought = "It is (2,4), not (3,1): <b>seven</b>."
+    text = render.html(gathered(Asked(1, made)))
+    assert 'It is <a class="ref" href="#q1s1">(2,4)</a>, not (3,1): &lt;b&gt;seven&lt;/b&gt;.' in text
+    (found,) = question.questions(gathered(Asked(1, made)), spending.Unit())
+    assert found.key is not None
+    assert found.key.place.startswith("(2,4)")
+
+
+def test_right_and_wrong() -> None:
+    """Where the truth is known the page says which answers are right, and what a right one costs."""
+    found = many()
+    unit = spending.unit(found.costs.whole)
+    asked = question.questions(found, unit)
+    facts = {fact.name: (fact.value, fact.more) for fact in overview.facts(asked, found, unit)}
+    assert facts["Right"] == ("74 %", "29 of 39")
+    assert facts["Cost for a right answer"] == ("XTS 0.0399", "")
+    counts = {part.kind: part.count for part in overview.drawn(asked, found)["outcomes"]}
+    assert counts == {"right": 29, "wrong": 8, "none": 3}
+    assert "✗ wrong" in render.html(found)
+
+
+def test_costs_are_never_made_up() -> None:
+    """Without a price there are GPU-seconds, without GPUs seconds, and what is not known is a dash."""
+    found = many()
+    found.costs.whole.total.attributed.ClearField("cost")
+    assert spending.unit(found.costs.whole).kind == "gpu"
+    assert "XTS" not in render.html(found).partition("What was not spent")[0]
+    found.costs.whole.total.ClearField("attributed")
+    unit = spending.unit(found.costs.whole)
+    assert (unit.kind, unit.write(None), unit.write(4.25)) == ("time", "–", "4.2 s")
+    assert [spending.amount(value) for value in (0, 1240, 31.52, 0.004219)] == ["0", "1,240", "31.5", "0.00422"]
+    assert [spending.lasting(value) for value in (99.9, 185, 7800)] == ["99.9 s", "3 min 05 s", "2 h 10 min"]
 
 
 @pytest.mark.parametrize(
@@ -211,9 +188,15 @@ def test_a_thousand_questions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_plots() -> None:
     """Histograms hold every question once, in few columns; bars are as long as their values."""
-    assert sum(column.count for column in plots.rounds(list(range(1, 101)))) == 100
-    assert len(plots.rounds(list(range(1, 101)))) <= 15
-    assert [column.count for column in plots.shares([0.0, 0.05, 0.95, 1.0])] == [2, *[0] * 8, 2]
+    assert sum(column.count for column in plots.rounds([(count, "good") for count in range(1, 101)])) == 100
+    assert len(plots.rounds([(count, "good") for count in range(1, 101)])) <= 15
+    assert [part.length for part in plots.rounds([(3, "right"), (3, "wrong")])[0].parts] == [50.0, 50.0]
+    paid = plots.amounts([(0.0, "good"), (0.03, "good"), (0.12, "good")], "{:.10g}".format)
+    assert [(column.label, column.count) for column in paid] == [
+        ("0", 1), ("0.02", 1), ("0.04", 0), ("0.06", 0), ("0.08", 0), ("0.1", 0), ("0.12", 1)
+    ]  # fmt: skip
+    assert plots.opened([[(0.0, 50.0)], [(0.0, 25.0)]]) == [100.0] * 15 + [50.0] * 15 + [0.0] * 30
+    assert plots.opened([[]]) == plots.amounts([], str) == []
     assert [(row.value, row.width) for row in plots.rows([("a", 2, "call"), ("b", 1, "call")])] == [
         ("2 calls", 100.0),
         ("1 call", 50.0),
@@ -224,18 +207,19 @@ def test_plots() -> None:
 _PAIRS = [("ink", "paper"), ("ink", "card"), ("ink", "sunk"), ("soft", "paper"), ("soft", "card"), ("soft", "sunk"),
           ("link", "paper"), ("link", "card"), ("good", "good-back"), ("warn", "warn-back"), ("bad", "bad-back"),
           ("busy", "busy-back"), ("bad", "card"), ("good", "card"), ("ink", "good-back"), ("ink", "warn-back"),
-          ("ink", "bad-back"), ("ink", "busy-back")]  # fmt: skip
+          ("ink", "bad-back"), ("ink", "busy-back"), ("on", "medium"), ("on", "low"), ("on", "clip"),
+          ("on", "good"), ("warn", "card"), ("busy", "card")]  # fmt: skip
 
 
 @pytest.mark.parametrize("scheme", [0, 1, 2])
 def test_contrast(scheme: int) -> None:
     """In light, in dark and on paper every text has the contrast of WCAG AA, and every bar that of graphics."""
-    style = Path(render.__file__).with_name("style.css").read_text("utf-8")
+    style = (render.TEMPLATES / "style.css").read_text("utf-8")
     block = re.findall(r":root \{(.*?)\}", style, re.DOTALL)[scheme]
     colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{3,6})\b", block))
     for text, back in _PAIRS:
         assert _ratio(colours[text], colours[back]) >= 4.5, (text, back)
-    for bar in ("high", "medium", "low", "clip"):
+    for bar in ("high", "medium", "low", "clip", "right", "wrong", "none"):
         assert _ratio(colours[bar], colours["card"]) >= 3, bar
 
 
