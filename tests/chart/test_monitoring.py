@@ -42,6 +42,17 @@ def test_nothing_needs_the_prometheus_operator_unless_it_is_asked_for(case: str)
     assert [each for each in rendered(case) if each["apiVersion"].startswith("monitoring.coreos.com/")] == []
 
 
+def test_traces_go_to_the_collector() -> None:
+    """Every process and every model knows the collector; which share is sent, and what it holds, is as values say."""
+    found = settings_of("qwen3-monitored")
+    assert found["otlp_endpoint"] == "https://collector.observability:4317"
+    assert (found["trace_sample_ratio"], found["trace_content"]) == (0.1, True)
+    (runtime,) = of_kind("qwen3-monitored", "ServingRuntime")
+    asked = runtime["spec"]["containers"][0]["args"]
+    assert "--otlp-traces-endpoint=https://collector.observability:4317" in asked
+    assert "otlp_endpoint" not in settings_of("qwen3")
+
+
 def test_prometheus_is_given_the_rules() -> None:
     """The rules are those of the file, for the release's own namespace, and lead to the runbooks that values name."""
     found = named("qwen3-monitored", "PrometheusRule", "demo-longvideo-rules")

@@ -24,6 +24,10 @@ OUTSIDE = {
 }
 
 
+# These have no part in traces, the models unless they are told to.
+SILENT = {"migrations", "offline-models", "test", "scheduler"}
+
+
 def _pods(case: str) -> Iterator[tuple[str, Object]]:
     for name, pod in templates(case):
         yield name, pod["spec"]
@@ -130,6 +134,9 @@ def test_policies_let_out_what_each_needs(case: str) -> None:
         name = component(policy)
         rules = [rule for rule in policy["spec"]["egress"] if not _within(rule)]
         ports = {port["port"] for rule in rules for port in rule["ports"]} - {53}
+        if "endpoint" in values_of(case).get("monitoring", {}).get("traces", {}) and name not in SILENT:
+            assert 4317 in ports
+            ports.remove(4317)
         if name == "model":
             assert ports == {443}
         elif name == "scheduler":

@@ -95,6 +95,9 @@ def test_processes_are_given_only_the_secrets_that_they_need(case: str) -> None:
         "test": {"DATABASE_URL", "BROKER_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY", "API_KEY"},
     }
     keys = set() if values_of(case).get("modelKeys") else {"API_KEY"}
+    if "traces" in values_of(case).get("monitoring", {}):
+        for name in ("api", "worker", "beat", "caption", "qa"):
+            allowed[name].add("OTLP_HEADERS")
     for name, pod in templates(case):
         given = {_secret(each["name"]) for each in _environment(pod) if each["name"].endswith("_FILE")} - {"SETTINGS"}
         assert given == allowed[name] - keys, name
@@ -342,7 +345,8 @@ def _placed(variable: dict[str, str], file: Path, folder: Path) -> str:
         return str(file)
     if variable["name"].endswith("_FILE"):
         secret = folder / variable["name"]
-        secret.write_text("redis://redis/0" if "BROKER" in variable["name"] else "a secret")
+        known = {"LONGVIDEO_BROKER_URL_FILE": "redis://redis/0", "LONGVIDEO_OTLP_HEADERS_FILE": "key=secret"}
+        secret.write_text(known.get(variable["name"], "a secret"))
         return str(secret)
     return variable["value"]
 
@@ -371,6 +375,7 @@ def _secrets(case: str) -> dict[str, set[str]]:
         "longvideo-broker": {"url"},
         "longvideo-s3": {"accessKey", "secretKey"},
         "longvideo-models": {"apiKey"},
+        "longvideo-collector": {"headers"},
     }
     for named_by_values in (values.get("tls", {}), values.get("api", {}).get("tls", {})):
         if "existingSecret" in named_by_values:

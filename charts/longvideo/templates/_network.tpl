@@ -121,7 +121,7 @@ spec:
     {{- else }} []
     {{- end }}
   egress:
-    {{- range .egress }}
+    {{- range compact .egress }}
     {{- . | nindent 4 }}
     {{- else }} []
     {{- end }}

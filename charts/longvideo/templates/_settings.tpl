@@ -24,6 +24,9 @@
 {{- if .Values.promptPack.existingConfigMap -}}
 {{- $_ := set $computed "prompt_pack" (printf "/etc/longvideo/prompts/%s" .Values.promptPack.key) -}}
 {{- end -}}
+{{- with .Values.monitoring.traces -}}
+{{- if .endpoint }}{{ $_ := merge $computed (dict "otlp_endpoint" .endpoint "trace_sample_ratio" .sampleRatio "trace_content" .content) }}{{ end -}}
+{{- end -}}
 # Made by the chart. docs/settings.md says what each line means.
 {{- range $name, $value := merge $computed .Values.settings }}
 {{ $name }} = {{ toJson $value }}

@@ -63,6 +63,12 @@
 {{- end -}}
 {{- if and .Values.prices.gpuHours (not .Values.prices.currency) }}{{ fail "prices.gpuHours is set, and prices.currency is empty: say in which currency, such as EUR" }}{{ end -}}
 {{- if and .Values.prices.alone (not .Values.prices.gpuHours) }}{{ fail "prices.alone is set, and prices.gpuHours is empty: a price book needs prices" }}{{ end -}}
+{{- with .Values.monitoring.traces -}}
+{{- if and (or .models .content .existingSecret) (not .endpoint) }}{{ fail "monitoring.traces.endpoint is empty: name the collector that traces are sent to, https://host:4317" }}{{ end -}}
+{{- if and (or .content .existingSecret) (hasPrefix "http://" .endpoint) $.Values.tls.enabled (eq $.Values.auth "tokens") -}}
+{{- fail "monitoring.traces.endpoint has no TLS, and others could read what goes there: use https://, or leave out monitoring.traces.content and existingSecret" -}}
+{{- end -}}
+{{- end -}}
 {{- with .Values.ingress -}}
 {{- if .enabled -}}
 {{- if not .hosts }}{{ fail "ingress.hosts is empty: list the names that clients use" }}{{ end -}}

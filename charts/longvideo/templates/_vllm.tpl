@@ -22,6 +22,11 @@
 - --enable-request-id-headers
 - --shutdown-timeout={{ .root.Values.serving.drainSeconds }}
 - --disable-access-log-for-endpoints=/health,/metrics,/ping
+{{- with .root.Values.monitoring.traces }}
+{{- if .models }}
+- --otlp-traces-endpoint={{ .endpoint }}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* The arguments of one model. Takes an instance. */}}

@@ -25,6 +25,7 @@ capabilities:
     (dict "setting" "s3_access_key" "secret" $values.objectStore.existingSecret "key" $values.objectStore.accessKeyKey)
     (dict "setting" "s3_secret_key" "secret" $values.objectStore.existingSecret "key" $values.objectStore.secretKeyKey))
   "models" (list (dict "setting" "api_key" "secret" $values.modelKeys.existingSecret "key" $values.modelKeys.key))
+  "collector" (list (dict "setting" "otlp_headers" "secret" $values.monitoring.traces.existingSecret "key" $values.monitoring.traces.key))
 -}}
 {{- $found := list -}}
 {{- range .secrets }}{{ range get $known . }}{{ if .secret }}{{ $found = append $found . }}{{ end }}{{ end }}{{ end -}}
