@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m
 READY := .venv/ready
 
-.PHONY: help setup demo test check format stubs settings-page metrics-page chart-docs dashboards fuzz chaos soak test-vllm image-check bench-frames bench-load bench-autoscale clean
+.PHONY: help setup demo test check format stubs settings-page metrics-page chart-docs dashboards fuzz chaos soak test-cluster test-vllm image-check bench-frames bench-load bench-autoscale clean
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -80,6 +80,9 @@ SOAK ?=
 
 soak: $(READY) ## Loads a whole stack steadily for an hour, and fails when anything grows. SOAK="--minutes 10".
 	$(RUN) tests.chaos.soak $(SOAK)
+
+test-cluster: $(READY) ## Runs a release on the cluster of your kubeconfig, from install to uninstall. Half an hour.
+	bin/test-cluster
 
 test-vllm: $(READY) ## Runs the tests that need the genuine vLLM server, on CPU.
 	bin/test-vllm

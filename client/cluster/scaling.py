@@ -92,6 +92,6 @@ def _refuse_scaled(scaler: Scaler | None, what: str, value: str) -> None:
 
 def _done(what: str, before: int, after: int, value: str) -> str:
     return (
-        f"{what}: {before} before, {after} from now on. Put {value}={after} into your values too: the next upgrade of "
-        "the release would set it back."
+        f"{what}: {before} before, {after} from now on. Put {value}={after} into your values too: otherwise the next "
+        "upgrade of the release sets it back, or, with Helm 4, is refused for a conflict."
     )

@@ -19,52 +19,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
+from tests.parts.kinds import KINDS, Kind, discovery
+
 Object = dict[str, Any]
 TOKEN = "a-token"
-
-
-class Kind(NamedTuple):
-    """A kind of object: `apps/v1`, or `v1` for the core group."""
-
-    version: str
-    plural: str
-    kind: str
-    namespaced: bool = True
-
-
-KINDS = (
-    Kind("v1", "pods", "Pod"),
-    Kind("v1", "secrets", "Secret"),
-    Kind("v1", "configmaps", "ConfigMap"),
-    Kind("v1", "services", "Service"),
-    Kind("v1", "serviceaccounts", "ServiceAccount"),
-    Kind("v1", "nodes", "Node", namespaced=False),
-    Kind("v1", "namespaces", "Namespace", namespaced=False),
-    Kind("apps/v1", "deployments", "Deployment"),
-    Kind("batch/v1", "jobs", "Job"),
-    Kind("policy/v1", "poddisruptionbudgets", "PodDisruptionBudget"),
-    Kind("networking.k8s.io/v1", "networkpolicies", "NetworkPolicy"),
-    Kind("rbac.authorization.k8s.io/v1", "roles", "Role"),
-    Kind("rbac.authorization.k8s.io/v1", "rolebindings", "RoleBinding"),
-    Kind("rbac.authorization.k8s.io/v1", "clusterroles", "ClusterRole", namespaced=False),
-    Kind("rbac.authorization.k8s.io/v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False),
-    Kind("coordination.k8s.io/v1", "leases", "Lease"),
-    Kind("serving.kserve.io/v1beta1", "inferenceservices", "InferenceService"),
-    Kind("serving.kserve.io/v1alpha1", "servingruntimes", "ServingRuntime"),
-    Kind("serving.kserve.io/v1alpha2", "llminferenceservices", "LLMInferenceService"),
-    Kind("keda.sh/v1alpha1", "scaledobjects", "ScaledObject"),
-    Kind("serving.kserve.io/v1alpha1", "localmodelcaches", "LocalModelCache", namespaced=False),
-    Kind("serving.kserve.io/v1alpha1", "localmodelnodegroups", "LocalModelNodeGroup", namespaced=False),
-    Kind("keda.sh/v1alpha1", "triggerauthentications", "TriggerAuthentication"),
-    Kind("scheduling.k8s.io/v1", "priorityclasses", "PriorityClass", namespaced=False),
-    Kind("networking.k8s.io/v1", "ingresses", "Ingress"),
-    Kind("gateway.networking.k8s.io/v1", "grpcroutes", "GRPCRoute"),
-    Kind("gateway.networking.k8s.io/v1", "tlsroutes", "TLSRoute"),
-    Kind("gateway.networking.k8s.io/v1", "backendtlspolicies", "BackendTLSPolicy"),
-    Kind("cert-manager.io/v1", "certificates", "Certificate"),
-    Kind("monitoring.coreos.com/v1", "podmonitors", "PodMonitor"),
-    Kind("monitoring.coreos.com/v1", "prometheusrules", "PrometheusRule"),
-)
 
 
 class Refusal(Exception):
@@ -87,6 +45,7 @@ class Kubernetes:
         """What the caller may not do: pairs of a verb and a resource, such as `("list", "nodes")`."""
         self.metrics: Callable[[str], str | None] = lambda pod: None
         """What a pod's port answers to GET /metrics, by its name; None where nothing listens."""
+        self.logs: Callable[[str], str] = lambda pod: f"the log of {pod}\n"
         self.requests: list[str] = []
         self.changed: Callable[[Kubernetes], None] = lambda server: None
         """Called after each change, as controllers are."""
@@ -189,52 +148,11 @@ def _parsed(server: Kubernetes, path: str) -> About:
     return About(kind, namespace, rest[1] if len(rest) > 1 else "", "/".join(rest[2:]))
 
 
-def discovery(server: Kubernetes, path: str) -> Object | None:
-    """Returns what the server says about itself, where a path asks for that."""
-    groups: dict[str, list[str]] = {}
-    for kind in server.kinds:
-        group, _, version = kind.version.rpartition("/")
-        if version not in groups.setdefault(group, []):
-            groups[group].append(version)
-    parts = path.strip("/").split("/")
-    if path == "/version":
-        major, minor = server.version.removeprefix("v").split(".")[:2]
-        return {"major": major, "minor": minor, "gitVersion": server.version, "platform": "linux/amd64"}
-    if path == "/api":
-        return {"kind": "APIVersions", "versions": ["v1"]}
-    if path == "/apis":
-        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(g, v) for g, v in groups.items() if g]}
-    if parts[0] == "apis" and len(parts) == 2 and parts[1] in groups:
-        return _group(parts[1], groups[parts[1]])
-    if (parts[0] == "apis" and len(parts) == 3) or path == "/api/v1":
-        version = "v1" if path == "/api/v1" else "/".join(parts[1:])
-        found = [_resource(each) for each in server.kinds if each.version == version]
-        return {"kind": "APIResourceList", "groupVersion": version, "resources": found} if found else None
-    return None
-
-
-def _group(name: str, versions: list[str]) -> Object:
-    told = [{"groupVersion": f"{name}/{version}", "version": version} for version in versions]
-    return {"kind": "APIGroup", "apiVersion": "v1", "name": name, "versions": told, "preferredVersion": told[0]}
-
-
-def _resource(kind: Kind) -> Object:
-    verbs = ["create", "delete", "get", "list", "patch", "update", "watch"]
-    singular = kind.kind.lower()
-    return {
-        "name": kind.plural,
-        "singularName": singular,
-        "namespaced": kind.namespaced,
-        "kind": kind.kind,
-        "verbs": verbs,
-    }
-
-
 def _answer(server: Kubernetes, method: str, target: str, body: Any) -> Any:
     """Returns what a request is answered."""
     split = urlsplit(target)
     query = {name: values[-1] for name, values in parse_qs(split.query).items()}
-    told = discovery(server, split.path) if method == "GET" else None
+    told = discovery(server.kinds, server.version, split.path) if method == "GET" else None
     if told is not None:
         return told
     about = _parsed(server, split.path)
@@ -267,6 +185,8 @@ def _found(server: Kubernetes, about: About) -> Object:
 
 
 def _get(server: Kubernetes, about: About, query: dict[str, str], _body: Any) -> Any:
+    if about.sub == "log":
+        return server.logs(_found(server, about)["metadata"]["name"])
     if about.name and about.sub.startswith("proxy"):
         pod = about.name.split(":")[0]
         _found(server, about._replace(name=pod))
@@ -352,7 +272,8 @@ def _handler(server: Kubernetes) -> type[http.server.BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
             server.requests.append(f"{self.command} {self.path}")
             try:
-                if self.headers.get("authorization") != f"Bearer {TOKEN}":
+                # Go's clients show no token where nothing is encrypted.
+                if self.headers.get("authorization") not in {None, f"Bearer {TOKEN}"}:
                     raise Refusal(401, "Unauthorized", "Unauthorized")
                 if "watch=" in self.path:
                     self._watch()
@@ -399,6 +320,16 @@ def _handler(server: Kubernetes) -> type[http.server.BaseHTTPRequestHandler]:
 def _events(server: Kubernetes, about: About, query: dict[str, str]) -> Iterator[Object]:
     """Yields what happens to the objects that are watched, from a moment on."""
     seen = int(query.get("resourceVersion") or 0)
+    if "sendInitialEvents" in query:
+        with server.lock:
+            seen = server.history[-1][0] if server.history else 0
+            there = _get(server, about._replace(name=""), query, None)["items"]
+        yield from ({"type": "ADDED", "object": each} for each in there)
+        told = {"resourceVersion": str(seen), "annotations": {"k8s.io/initial-events-end": "true"}}
+        yield {
+            "type": "BOOKMARK",
+            "object": {"kind": about.kind.kind, "apiVersion": about.kind.version, "metadata": told},
+        }
     at = next((place for place, entry in enumerate(server.history) if entry[0] > seen), len(server.history))
     while True:
         with server.news:
