@@ -24,7 +24,11 @@ class Alert:
 
 _WAITING = "sum by (namespace) (max by (namespace, priority) (longvideo_episodes_waiting{}))"
 _OPEN = f"{_WAITING} + sum by (namespace) (max by (namespace, priority) (longvideo_episodes_running{{}}))"
-_WANTED = "sum by (namespace, role{pool}) (max_over_time(longvideo_model_calls_in_flight{{}}[10m])) > 0"
+# Whoever finds no server waits, and then nothing is in flight.
+_WANTED = (
+    "(sum by (namespace, role{pool}) (max_over_time(longvideo_model_calls_in_flight{{}}[10m])) > 0)"
+    " or (sum by (namespace, role{pool}) (increase(longvideo_model_unserved_total{{}}[10m])) > 0)"
+)
 
 
 def _nobody(part: str, work: str, what: str) -> Alert:
