@@ -126,6 +126,16 @@ def test_the_notes_say_what_to_do_first() -> None:
     assert "demo-longvideo-caption.video.svc.cluster.local" in notes
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_the_notes_name_a_server_as_the_command_wants_it(case: str) -> None:
+    """The first question goes to `https://host`, or without TLS to `host:port`, which is all that the command takes."""
+    (notes,) = (text for name, text in texts(values_of(case)).items() if name.endswith("NOTES.txt"))
+    servers = re.findall(r"--server (\S+)", notes)
+    assert servers
+    for server in servers:
+        assert re.fullmatch(r"https://[a-z0-9.-]+(:\d+)?|[a-z0-9.-]+:\d+", server)
+
+
 _PEERS = [{"ipBlock": {"cidr": "10.9.0.0/16"}}]
 _SAMPLES: dict[str, Any] = {
     "affinity": {"podAffinity": {}},
