@@ -33,7 +33,6 @@ _CHATTY: Final = {
     "celery.worker.strategy": logging.WARNING,
     "celery.app.trace": logging.WARNING,
     "urllib3.connectionpool": logging.ERROR,
-    "opentelemetry": logging.CRITICAL,  # `longvideo.telemetry.export` says once what is wrong
 }
 
 _HIDDEN: Final = "[hidden]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 import uuid
@@ -63,6 +64,8 @@ def configure(settings: Settings, service: str) -> None:
     from longvideo.telemetry.export import CollectorExporter  # noqa: PLC0415
     from longvideo.telemetry.sampling import Keeper, Share  # noqa: PLC0415
 
+    # It would say of each span that it is lost; `CollectorExporter` says once why they are.
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     exporter = CollectorExporter(settings)
     provider = TracerProvider(
         sampler=Share(settings.trace_sample_ratio),
