@@ -18,7 +18,7 @@ DEFAULT_CONCURRENCY: Final = 256
 
 # A connection lives this long, in seconds, and then makes place for a new one, so that callers find the servers that
 # were added meanwhile. Calls on it go on to their end.
-CONNECTION_AGE: Final = 300
+CONNECTION_AGE: Final = 60
 # A caller asks a silent connection this often, in seconds, whether the other side is still there; a server closes one
 # that asks much more often.
 PING_SECONDS: Final = 30
@@ -53,7 +53,7 @@ def server_options(concurrency: int) -> tuple[tuple[str, int], ...]:
         ("grpc.absolute_max_metadata_size", MAX_CALL_METADATA_BYTES),
         ("grpc.max_concurrent_streams", concurrency),
         ("grpc.max_connection_age_ms", CONNECTION_AGE * 1000),
-        ("grpc.max_connection_idle_ms", 2 * CONNECTION_AGE * 1000),
+        ("grpc.max_connection_idle_ms", 10 * CONNECTION_AGE * 1000),
         ("grpc.server_handshake_timeout_ms", 10_000),
         ("grpc.keepalive_time_ms", PING_SECONDS * 1000),
         ("grpc.keepalive_timeout_ms", 10_000),
