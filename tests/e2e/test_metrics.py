@@ -20,6 +20,7 @@ from longvideo.errors import NotFound
 from longvideo.testing import Reply
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
+from longvideo.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
 from monitoring.__main__ import FILES, made
 from tests.e2e import stand_in
 from tests.e2e.cluster import Cluster, Models, eventually
@@ -94,6 +95,7 @@ class Run:
     video: str
     addresses: dict[Part, str]
     ledger: list[pb.LedgerEntry]
+    stub: OrchestratorServiceStub
     prometheus: Prometheus | None
 
     def told(self, part: Part) -> Samples:
@@ -112,12 +114,12 @@ class Run:
         return self.prometheus
 
 
-def watched(addresses: dict[Part, str], vllm: str) -> Prometheus:
-    """Returns Prometheus as the chart has it set up: our processes, a model's pod, and another that still loads."""
-    targets = [Target(address, {"namespace": "longvideo", "part": part}) for part, address in addresses.items()]
+def targets(addresses: dict[Part, str], vllm: str) -> list[Target]:
+    """Returns what the chart lets Prometheus find: our processes, a model's pod, and another that still loads."""
+    ours = [Target(address, {"namespace": "longvideo", "part": part}) for part, address in addresses.items()]
     model = {"namespace": "longvideo", "model": "scripted", "pool": "default", "gpus": "2"}
     loading = Target(f"127.0.0.1:{free_port()}", model, answers=False)
-    return Prometheus([*targets, Target(vllm, model), loading], FILES / "rules.yaml")
+    return [*ours, Target(vllm, model), loading]
 
 
 @pytest.fixture(scope="module")
@@ -129,10 +131,12 @@ def run(
     book = tmp_path_factory.mktemp("prices") / "prices.json"
     price = {"pool": "default", "gpu_hour": GPU_HOUR, "valid_from": "2020-01-01", "source": "made up"}
     book.write_text(json.dumps({"currency": "EUR", "prices": [price]}))
+    prometheus = Prometheus(FILES / "rules.yaml") if has_prometheus() else None
     cluster = Cluster(
         tmp_path_factory.mktemp("metrics"),
         models,
         price_book=str(book),
+        prometheus_url=f"http://{prometheus.address}" if prometheus is not None else "",
         database_url=postgres.url(postgres.create(migrated)),
         broker_url=redis.create(),
         object_store=moto.object_store(moto.make_bucket("metrics")),
@@ -147,10 +151,9 @@ def run(
         for process in cluster.processes:
             told = process.ready("metrics are served at").rpartition("http://")[2]
             addresses[parts.get(process.name, process.name)] = told.partition("/metrics")[0]  # type: ignore[index]
-        prometheus = None
-        if has_prometheus():
-            prometheus = cleanup.enter_context(watched(addresses, cleanup.enter_context(stand_in.vllm())))
-            prometheus.collect()
+        if prometheus is not None:
+            prometheus.targets = targets(addresses, cleanup.enter_context(stand_in.vllm()))
+            cleanup.enter_context(prometheus).collect()
         for number in (1, 2):  # a rate is seen from the second on
             with pytest.raises(NotFound):
                 cluster.get(pb.Job(name="jobs/nothing"))
@@ -160,7 +163,7 @@ def run(
         job = cluster.finish(cluster.submit(video, *QUESTIONS))
         assert job.state == pb.Job.STATE_SUCCEEDED, [episode.error for episode in job.episodes]
         ledger = [entry for page in cluster.stub.ExportUsage(pb.ExportUsageRequest()) for entry in page.entries]
-        yield Run(models, job, video, addresses, ledger, prometheus)
+        yield Run(models, job, video, addresses, ledger, cluster.stub, prometheus)
 
 
 def test_every_process_tells_its_metrics(run: Run) -> None:
@@ -304,6 +307,20 @@ def test_rules_record_what_there_is(run: Run) -> None:
     prometheus.until("longvideo:episode_errors:ratio_rate5m")
     assert prometheus.value("longvideo:episode_errors:ratio_rate5m") == 0
     assert prometheus.query('ALERTS{alertstate="firing"}') == {}
+
+
+@needs_prometheus
+def test_a_report_of_cost_knows_what_was_provided(run: Run) -> None:
+    """The server learns from Prometheus what GPUs there were in the last second, used or not, and what they cost."""
+    run.collected().until('longvideo:model_replicas:count{model="scripted"} offset 2s == 2')
+    request = pb.GetCostReportRequest(tenant="-")
+    request.end_time.GetCurrentTime()
+    request.start_time.FromNanoseconds(request.end_time.ToNanoseconds() - 10**9)
+    (provided,) = run.stub.GetCostReport(request, timeout=60).provided
+    assert (provided.model, provided.pool) == ("scripted", "default")
+    assert provided.provided.gpu_seconds == pytest.approx(4)
+    assert provided.provided.cost == pytest.approx(4 * GPU_HOUR / 3600)
+    assert provided.used.gpu_seconds + provided.idle.gpu_seconds == pytest.approx(4)
 
 
 @needs_prometheus

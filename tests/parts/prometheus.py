@@ -8,7 +8,7 @@ import shutil
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,11 +39,14 @@ class Target(NamedTuple):
 
 
 class Prometheus(Server):
-    """Prometheus, which collects from its targets twice a second and evaluates its rules once a second."""
+    """Prometheus, which collects from its targets twice a second and evaluates its rules once a second.
 
-    def __init__(self, targets: Sequence[Target], *rules: Path) -> None:
+    It has its address before it starts; `targets` are set by then.
+    """
+
+    def __init__(self, *rules: Path) -> None:
         super().__init__()
-        self.targets = list(targets)
+        self.targets: list[Target] = []
         self._rules = [str(path) for path in rules]
 
     def command(self) -> list[str]:
