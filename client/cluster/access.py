@@ -25,6 +25,8 @@ Object = dict[str, Any]
 _SECONDS = (5.0, 30.0)
 """Seconds until the API must be connected, and until it must have answered."""
 
+_POD_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
 _PANEL = "Which release"
 
 
@@ -159,17 +161,14 @@ class Kubernetes:
 
 def has_access(which: Which) -> bool:
     """Tells whether there is a cluster to talk to: a file that says how, or a pod's own token."""
-    if which.kubeconfig is not None or which.context:
+    if which.kubeconfig is not None or which.context or _POD_TOKEN.exists():
         return True
-    if importlib.util.find_spec("kubernetes") is None:
-        return Path("~/.kube/config").expanduser().exists()
-    from kubernetes import config  # noqa: PLC0415  # the extra
-    from kubernetes.config import incluster_config, kube_config  # noqa: PLC0415
+    files = ["~/.kube/config"]
+    if importlib.util.find_spec("kubernetes") is not None:
+        from kubernetes.config import kube_config  # noqa: PLC0415  # the extra, which knows what KUBECONFIG says
 
-    _ = config
-    token = Path(incluster_config.SERVICE_TOKEN_FILENAME)
-    files = str(kube_config.KUBE_CONFIG_DEFAULT_LOCATION).split(kube_config.ENV_KUBECONFIG_PATH_SEPARATOR)
-    return token.exists() or any(Path(file).expanduser().exists() for file in files)
+        files = str(kube_config.KUBE_CONFIG_DEFAULT_LOCATION).split(kube_config.ENV_KUBECONFIG_PATH_SEPARATOR)
+    return any(Path(file).expanduser().exists() for file in files)
 
 
 def open_kubernetes(which: Which) -> Kubernetes:

@@ -95,7 +95,7 @@ def doctor(
     Examples:
     - `longvideo cluster doctor -n longvideo`
 
-    - `kubectl exec deploy/longvideo-worker -- python -m client cluster doctor --only database --only storage`
+    - `kubectl -n longvideo exec deploy/longvideo-worker -- python -m client cluster doctor --only database`
     """
     if unknown := sorted(set(only or ()) - set(CHECKS)):
         raise InvalidArgument(f"There is no check {unknown[0]}; there are {', '.join(CHECKS)}.", field="only")

@@ -183,8 +183,9 @@ def answer(endpoint: Endpoint, role: Role, pack: Any, seconds: float) -> Finding
         said = trial.ask(endpoint, role, pack, seconds)
     except LongVideoError as error:
         fix = (
-            "longvideo cluster status shows whether it is ready; its log says why not; modelKeys must be its key; "
-            f"only the pods that use it reach it ({_POLICY}), and helm test"
+            "longvideo cluster status shows whether it is ready, and its log why not; longvideo cluster warm wakes one "
+            "that KEDA has scaled to zero; its key must be that of modelKeys; network policies let only the pods that "
+            "use it, and helm test, reach it"
         )
         return Finding("answers", "failed", f"{who}: {error.message}", fix)
     return Finding("answers", "ok", f"{who}, {time.monotonic() - start:.1f} s: {words.one_line(said, 80)}")

@@ -386,6 +386,32 @@ def test_what_is_not_permitted_is_named(operator: Operator, verb: str, resource:
     assert "docs/cluster.md" in found["fix"]
 
 
+def test_helm_test_is_given_the_rights_that_the_doctor_uses(operator: Operator) -> None:
+    """All that the doctor asks the API for is in the roles of `tests.kubernetes`, and nothing else is."""
+    operator("doctor")
+    asked = set()
+    for request in operator.server.requests:
+        method, path = request.split("?")[0].split()
+        parts = [part for part in path.split("/") if part]
+        group, rest = ("", parts[2:]) if parts[0] == "api" else ("".join(parts[1:2]), parts[3:])
+        elsewhere = rest[:2] in (["namespaces", "kserve"], ["namespaces", "keda"], ["namespaces", "cert-manager"])
+        if not rest or elsewhere:
+            continue  # which everybody may, and what it does without
+        rest = rest[2:] if rest[0] == "namespaces" else rest
+        asked.add((group, rest[0], "get" if len(rest) > 1 else "list"))
+        assert method == "GET"
+    allowed = {
+        (group, resource, verb)
+        for each in rendered("qwen3")
+        if each["kind"] in {"Role", "ClusterRole"}
+        for rule in each["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert asked | {("", "pods", "list")} == allowed  # pods are asked for where something is wrong
+
+
 def test_before_a_release_there_is_a_cluster(operator: Operator) -> None:
     """Without a release the doctor says so, and what the cluster has already."""
     for each in operator.server.all("deployments"):
