@@ -132,6 +132,16 @@ def test_a_token_for_prometheus() -> None:
     assert "authModes" not in plain
 
 
+def test_the_notes_say_what_scaling_rests_on() -> None:
+    """Whoever installs is told which Prometheus must know our metrics, most of all where the chart does not tell it."""
+    for enabled in (True, False):
+        text = changed(monitoring={"enabled": enabled})
+        (notes,) = (each for name, each in text.items() if name.endswith("NOTES.txt"))
+        assert "https://prometheus.monitoring:9090 knows" in notes
+        assert "kubectl -n video get scaledobjects" in notes
+        assert ("nothing will ever be added" in notes) != enabled
+
+
 def test_weights_are_told_to_the_callers() -> None:
     """A model's weight in a pool is that of its endpoint, 1 where nothing is said."""
     weights = {(each["model"], each["pool"]): each["weight"] for each in settings_of(CASE)["endpoints"]}
