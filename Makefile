@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m
 READY := .venv/ready
 
-.PHONY: help setup demo test check format stubs settings-page metrics-page chart-docs dashboards fuzz chaos soak test-cluster test-vllm image-check bench-frames bench-load bench-autoscale clean
+.PHONY: help setup demo test check format stubs settings-page metrics-page chart-docs dashboards report-picture fuzz chaos soak test-cluster test-vllm image-check bench-frames bench-load bench-autoscale clean
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ chart-docs: $(READY) ## Writes the chart's schema and the table of its values.
 
 dashboards: $(READY) ## Writes the chart's dashboards and Prometheus rules.
 	$(RUN) monitoring
+
+report-picture: $(READY) ## Writes docs/img/report.png, the picture of a report; needs Chromium.
+	$(BIN)/python bin/report-picture
 
 ##@ Opt-in tiers
 

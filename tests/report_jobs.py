@@ -64,7 +64,8 @@ def call(second: int) -> types_pb2.ModelCall:
 
 def gathered(*asked: Asked) -> Gathered:
     """Returns a job of these questions, with pictures."""
-    video = types_pb2.Video(name="videos/v", display_name="harbour.mp4")
+    video = types_pb2.Video(name="videos/v", display_name="harbour.mp4", width_px=1280, height_px=720, codec="h264")
+    video.frame_rate, video.size_bytes = 25, 48_000_000
     video.duration.FromSeconds(int(LONG))
     job = pb.Job(name="jobs/j", video=video.name, state=pb.Job.STATE_SUCCEEDED, episodes=[a.episode for a in asked])
     job.end_time.FromSeconds(1020)
@@ -107,7 +108,7 @@ def _asked(number: int) -> pb.Episode:
     made = pb.Episode(
         name=f"jobs/j/episodes/{number}",
         question=pb.Question(
-            text=f"What happens after {_WORDS[number % 5]} is seen for the {number}th time?"
+            text=f"What happens after {_WORDS[number % 5]} is seen, in part {number}?"
             + (" Please take everything into account. " * 20 if number == 9 else ""),
             options=["A. The lights go out", "B. Somebody leaves", "C. It rains", "D. Nothing"],
             truth="B" if number % 5 else "C",

@@ -101,6 +101,7 @@ def _question(asked: Asked, found: Gathered, pictures: steps.PicturesOf, length:
     answered = episode.state == pb.Episode.STATE_ANSWERED
     verdict = ("right" if episode.correct else "wrong") if answered and episode.HasField("correct") else ""
     running = not episode.ending
+    options = [_option(option, episode) for option in episode.question.options]
     evidence = [_evidence(item, pictures) for item in episode.evidence]
     because = episode.rounds[-1].thought if answered and episode.rounds else ""
     model_seconds = sum(words.seconds(call.duration) for call in asked.calls)
@@ -113,12 +114,12 @@ def _question(asked: Asked, found: Gathered, pictures: steps.PicturesOf, length:
     return Question(
         number=asked.number,
         text=episode.question.text,
-        options=[_option(option, episode) for option in episode.question.options],
+        options=options,
         state=words.episode_state(episode.state),
         tone="bad" if verdict == "wrong" else _TONES.get(episode.state, "busy"),
         verdict=verdict,
         judged=episode.HasField("correct"),
-        truth=episode.question.truth,
+        truth=next((option.text for option in options if option.right), episode.question.truth),
         answer=render.answer(episode) if answered else "",
         because=because,
         key=_key(because, episode, evidence) if answered else None,

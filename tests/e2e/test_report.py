@@ -14,6 +14,8 @@ from playwright.sync_api import Browser, Page
 
 from client import cli
 from client.report import render
+from longvideo.testing import ScriptedModelServer
+from tests.e2e.conftest import Run
 from tests.e2e.test_offline import sign
 from tests.media import make_video
 from tests.parts.chromium import chromium, opened
@@ -67,6 +69,27 @@ def page_file(request: pytest.FixtureRequest) -> Path:
     """A page of one question, and one of many."""
     path: Path = request.getfixturevalue(request.param)
     return path
+
+
+def test_it_tells_the_price(
+    run: Run, talk: Path, tmp_path: Path, models: ScriptedModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a price book the page tells the cost of the question and of each round; without one the GPU-seconds."""
+    endpoint = {"url": models.url, "roles": ["reason", "caption", "qa"], "pool": "here", "gpus": 2}
+    monkeypatch.setenv("LONGVIDEO_ENDPOINTS", json.dumps([endpoint]))
+    asked = run("ask", talk, "Which number?")
+    command = re.search(r"^Page +(\S+) report (jobs/\w+) --data-dir", asked.out, re.MULTILINE)
+    assert command is not None, asked.out
+    page = tmp_path / "page.html"
+    assert run("report", command[2], "-o", page).code == 0
+    assert re.search(r"<dt>GPU time</dt><dd>[\d.]+ GPU-s</dd>", page.read_text("utf-8"))
+    book = tmp_path / "prices.toml"
+    book.write_text('currency = "XTS"\n[[prices]]\npool = "here"\ngpu_hour = 9\nvalid_from = 2020-01-01\nsource = "x"')
+    monkeypatch.setenv("LONGVIDEO_PRICE_BOOK", str(book))
+    assert run("report", command[2], "-o", page).code == 0
+    text = page.read_text("utf-8")
+    assert re.search(r"<dt>Cost</dt><dd>XTS 0\.\d+</dd>", text)
+    assert len(re.findall(r'class="took">[^<]+ · XTS 0\.\d+ · ', text)) == 3
 
 
 @pytest.mark.parametrize("width", [360, 820, 1440])
