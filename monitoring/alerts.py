@@ -128,7 +128,7 @@ _MODELS: Final = (
         "LongvideoNoModel",
         "(max by (namespace, role) (longvideo_model_endpoint_healthy{}) == 0)"
         f" and on (namespace, role) ({_WANTED.format(pool='')})",
-        "5m",
+        "15m",  # one at zero replicas has to load first
         "critical",
         "No model server with the role {{ $labels.role }} answers",
         "Episodes wait for it until their own time is over.",

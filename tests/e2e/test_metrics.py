@@ -136,6 +136,7 @@ def run(
         tmp_path_factory.mktemp("metrics"),
         models,
         price_book=str(book),
+        otlp_endpoint=f"http://127.0.0.1:{free_port()}",  # where nobody is, which nobody minds
         prometheus_url=f"http://{prometheus.address}" if prometheus is not None else "",
         database_url=postgres.url(postgres.create(migrated)),
         broker_url=redis.create(),
@@ -310,6 +311,16 @@ def test_rules_record_what_there_is(run: Run) -> None:
 
 
 @needs_prometheus
+def test_latencies_lead_to_traces(run: Run) -> None:
+    """Prometheus is given a trace with the latencies of calls, of models' calls and of episodes."""
+    prometheus = run.collected()
+    for histogram in ("longvideo_model_call_seconds", "longvideo_rpc_seconds", "longvideo_episode_seconds"):
+        exemplars = prometheus.exemplars(f"{histogram}_bucket")
+        assert exemplars, histogram
+        assert all(len(bytes.fromhex(exemplar["trace_id"])) == 16 for exemplar in exemplars), histogram
+
+
+@needs_prometheus
 def test_a_report_of_cost_knows_what_was_provided(run: Run) -> None:
     """The server learns from Prometheus what GPUs there were in the last second, used or not, and what they cost."""
     run.collected().until('longvideo:model_replicas:count{model="scripted"} offset 2s == 2')
@@ -318,9 +329,10 @@ def test_a_report_of_cost_knows_what_was_provided(run: Run) -> None:
     request.start_time.FromNanoseconds(request.end_time.ToNanoseconds() - 10**9)
     (provided,) = run.stub.GetCostReport(request, timeout=60).provided
     assert (provided.model, provided.pool) == ("scripted", "default")
-    assert provided.provided.gpu_seconds == pytest.approx(4)
-    assert provided.provided.cost == pytest.approx(4 * GPU_HOUR / 3600)
-    assert provided.used.gpu_seconds + provided.idle.gpu_seconds == pytest.approx(4)
+    # Prometheus has milliseconds.
+    assert provided.provided.gpu_seconds == pytest.approx(4, rel=0.01)
+    assert provided.provided.cost == pytest.approx(4 * GPU_HOUR / 3600, rel=0.01)
+    assert provided.used.gpu_seconds + provided.idle.gpu_seconds == pytest.approx(4, rel=0.01)
 
 
 @needs_prometheus

@@ -56,6 +56,7 @@ class Prometheus(Server):
             f"--config.file={self.directory}/prometheus.yml",
             f"--storage.tsdb.path={self.directory}/data",
             f"--web.listen-address={self.address}",
+            "--enable-feature=exemplar-storage",
             "--log.level=warn",
         ]
 
@@ -97,6 +98,12 @@ class Prometheus(Server):
         while not self.query(query):
             assert time.monotonic() < deadline, f"never: {query}"
             time.sleep(0.1)
+
+    def exemplars(self, query: str) -> list[dict[str, str]]:
+        """Returns the labels of the exemplars of the series in a query, of the last hour."""
+        now = time.time()
+        found = self._get("query_exemplars", query=query, start=str(now - 3600), end=str(now + 60))
+        return [exemplar["labels"] for series in found for exemplar in series["exemplars"]]
 
     def collect(self) -> None:
         """Waits until all targets were asked once more from now on, and those that should have answered."""
