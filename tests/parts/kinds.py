@@ -16,6 +16,12 @@ class Kind(NamedTuple):
     kind: str
     namespaced: bool = True
 
+    @property
+    def called(self) -> str:
+        """What messages call it: `deployments.apps`."""
+        group = self.version.rpartition("/")[0]
+        return f"{self.plural}.{group}" if group else self.plural
+
 
 KINDS = (
     Kind("v1", "pods", "Pod"),

@@ -172,7 +172,7 @@ def _allow(server: Kubernetes, method: str, about: About) -> None:
         raise Refusal(
             403,
             "Forbidden",
-            f'{about.kind.plural}{name} is forbidden: User "me" cannot {verb} resource "{resource}" in API group '
+            f'{about.kind.called}{name} is forbidden: User "me" cannot {verb} resource "{resource}" in API group '
             f'"{group}" {where}',
         )
 
@@ -181,7 +181,7 @@ def _found(server: Kubernetes, about: About) -> Object:
     try:
         return server.get(about.kind.plural, about.name, about.namespace)
     except KeyError:
-        raise Refusal(404, "NotFound", f'{about.kind.plural} "{about.name}" not found') from None
+        raise Refusal(404, "NotFound", f'{about.kind.called} "{about.name}" not found') from None
 
 
 def _get(server: Kubernetes, about: About, query: dict[str, str], _body: Any) -> Any:
@@ -195,7 +195,7 @@ def _get(server: Kubernetes, about: About, query: dict[str, str], _body: Any) ->
             raise Refusal(503, "ServiceUnavailable", f"error trying to reach service: dial tcp {pod}: i/o timeout")
         return text
     if about.name:
-        return _found(server, about)
+        return _scale(_found(server, about)) if about.sub == "scale" else _found(server, about)
     found = [
         each
         for each in server.all(about.kind.plural)
@@ -203,6 +203,14 @@ def _get(server: Kubernetes, about: About, query: dict[str, str], _body: Any) ->
     ]
     listed = {"kind": f"{about.kind.kind}List", "apiVersion": about.kind.version, "items": found}
     return {**listed, "metadata": {"resourceVersion": str(server.history[-1][0] if server.history else 0)}}
+
+
+def _scale(thing: Object) -> Object:
+    """Returns how many replicas there are, as an object of its own."""
+    metadata = {name: thing["metadata"][name] for name in ("name", "namespace", "uid", "resourceVersion")}
+    spec, status = thing["spec"], thing.get("status", {})
+    told = {"spec": {"replicas": spec.get("replicas", 1)}, "status": {"replicas": status.get("replicas", 0)}}
+    return {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, **told}
 
 
 def _selected(thing: Object, query: dict[str, str]) -> bool:
@@ -221,7 +229,7 @@ def _post(server: Kubernetes, about: About, _query: dict[str, str], body: Any) -
     name = body["metadata"]["name"]
     key = about.kind.plural, about.namespace, name
     if key in server._objects:  # this is the server
-        raise Refusal(409, "AlreadyExists", f'{about.kind.plural} "{name}" already exists')
+        raise Refusal(409, "AlreadyExists", f'{about.kind.called} "{name}" already exists')
     body["metadata"].setdefault("namespace", about.namespace)
     return server.put(key, body)
 
@@ -230,13 +238,16 @@ def _put(server: Kubernetes, about: About, _query: dict[str, str], body: Any) ->
     kept = _found(server, about)
     version = body["metadata"].get("resourceVersion")
     if version not in {None, kept["metadata"]["resourceVersion"]}:
-        message = f'Operation cannot be fulfilled on {about.kind.plural} "{about.name}": the object has been modified'
+        message = f'Operation cannot be fulfilled on {about.kind.called} "{about.name}": the object has been modified'
         raise Refusal(409, "Conflict", message)
     return server.put((about.kind.plural, about.namespace, about.name), body)
 
 
 def _patch(server: Kubernetes, about: About, _query: dict[str, str], body: Any) -> Any:
     key = about.kind.plural, about.namespace, about.name
+    if about.sub == "scale":
+        replicas = {"spec": {"replicas": body["spec"]["replicas"]}}
+        return _scale(server.put(key, merged(_found(server, about), replicas)))
     if key not in server._objects and "metadata" in body and "name" in body["metadata"]:
         return server.put(key, body)  # what is applied need not be there
     return server.put(key, merged(_found(server, about), body))
