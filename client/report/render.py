@@ -106,6 +106,7 @@ def html(found: Gathered) -> str:
         savings=overview.savings(found, unit),
         bases=overview.bases(found, unit),
         usage=usage,
+        no_gpu=unit.kind == "time" and found.costs.whole.total.call_count > 0,
         sum=total,
         articles=Markup("").join(map(Markup, _within(asked, write))),  # escaped by the template
         style=style,

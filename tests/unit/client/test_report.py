@@ -77,7 +77,11 @@ def test_costs_are_never_made_up() -> None:
     found.costs.whole.total.attributed.ClearField("cost")
     assert spending.unit(found.costs.whole).kind == "gpu"
     assert "XTS" not in render.html(found).partition("What was not spent")[0]
+    assert "not said to use a GPU" not in render.html(found)
     found.costs.whole.total.ClearField("attributed")
+    assert "not said to use a GPU" not in render.html(found), "nobody knows: there was no report of cost"
+    found.costs.whole.total.call_count = 3
+    assert "not said to use a GPU" in render.html(found)
     unit = spending.unit(found.costs.whole)
     assert (unit.kind, unit.write(None), unit.write(4.25)) == ("time", "–", "4.2 s")
     assert [spending.amount(value) for value in (0, 1240, 31.52, 0.004219)] == ["0", "1,240", "31.5", "0.00422"]
