@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m
 READY := .venv/ready
 
-.PHONY: help setup demo test check format stubs settings-page metrics-page chart-docs dashboards report-picture fuzz chaos soak test-cluster test-vllm image-check bench-frames bench-load bench-autoscale clean
+.PHONY: help setup demo test check format stubs settings-page metrics-page chart-docs dashboards report-picture fuzz chaos soak test-cluster test-vllm image-check bench-frames bench-load bench-telemetry bench-autoscale clean
 
 help: ## Shows this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -102,6 +102,9 @@ bench-load: $(READY) ## Measures the orchestrator's own overhead, and profiles i
 
 bench-autoscale: $(READY) ## Simulates a day of the chart's autoscaling against fixed replicas and against CPU.
 	$(RUN) bench.autoscale
+
+bench-telemetry: $(READY) ## Measures what traces cost a worker. Takes three minutes.
+	$(RUN) bench.telemetry
 
 .venv-bench/ready: bench/requirements.txt bench/requirements-torch.txt
 	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench

@@ -118,7 +118,7 @@ def main() -> int:
             stack.add_video(url)
             database = Database(url)
             runner = make_runner(Settings(**servers.settings(), data_dir=directory), database)
-            _submit(database)
+            submit(database, _EPISODES)
 
             def work() -> None:
                 with ThreadPoolExecutor(_THREADS) as pool:
@@ -148,11 +148,12 @@ def main() -> int:
     return 0
 
 
-def _submit(database: Database) -> None:
+def submit(database: Database, episodes: int) -> None:
+    """Submits so many jobs of one question."""
     questions = [pb.Question(text="What is written on the document?")]
     spec = pb.Job(video=str(stack.VIDEO), questions=questions)
     spec.limits.max_rounds, spec.limits.max_duration.seconds = 30, 3600
-    for _ in range(_EPISODES):
+    for _ in range(episodes):
         database.jobs.submit(
             spec,
             tenant=DEFAULT_TENANT,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.e2e.cluster import Cluster, Models, eventually
 from tests.media import make_video
@@ -168,6 +170,21 @@ def test_model_servers_are_told(trace: Node, traced: Traced) -> None:
     for call, span in chats.items():
         place, _, flags = sent[call].rpartition("-")
         assert (place, int(flags, 16) & 1) == (f"00-{span.trace}-{span.id}", 1)
+
+
+def test_exemplars_lead_to_the_trace(trace: Node, traced: Traced) -> None:
+    """What the worker tells of episodes and of model calls points to the trace, for who scrapes as OpenMetrics."""
+    (worker,) = [process for process in traced.cluster.processes if process.name == "first"]
+    address = worker.ready("metrics are served at").rpartition("http://")[2].partition("/metrics")[0]
+    request = urllib.request.Request(
+        f"http://{address}/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        families = list(text_string_to_metric_families(response.read().decode()))
+    for name in ("longvideo_episode_seconds", "longvideo_model_call_seconds"):
+        (family,) = [family for family in families if family.name == name]
+        points = {sample.exemplar.labels["trace_id"] for sample in family.samples if sample.exemplar}
+        assert trace.span.trace in points
 
 
 def test_no_secret_and_no_word_is_sent(trace: Node, traced: Traced) -> None:

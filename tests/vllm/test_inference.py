@@ -10,10 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from longvideo import settings, telemetry
 from longvideo.errors import Cancelled, ModelRejected, ModelUnavailable
 from longvideo.tokens import fit_images, image_tokens, scaled
 from orchestrator.protocol import STOP, reply_pattern
 from tests.contract.model_server import ModelServerSuite, Served, asked, picture, soon
+from tests.parts.otlp import Collector
 from tests.vllm.conftest import SLOW, TINY_RULE
 
 if "TINY_VLLM_TEXT_URL" not in os.environ:
@@ -86,6 +88,21 @@ def test_the_server_tells_its_times(text_server: Served) -> None:
     assert min(call.queue_seconds, call.prefill_seconds, call.decode_seconds) >= 0
     assert call.prefill_seconds + call.decode_seconds > 0
     assert call.queue_seconds + call.prefill_seconds + call.decode_seconds <= call.seconds
+
+
+def test_a_request_is_joined_with_its_span(text_server: Served) -> None:
+    """The server takes the trace that a request comes with, and names the request as the ledger does."""
+    collector, client = Collector(), text_server.client()
+    with telemetry.configured(settings.load(otlp_endpoint=collector.url), "test"), telemetry.span("asking"):
+        call = client.complete(asked("Go on."), max_tokens=4, deadline=soon()).calls[-1]
+    client.close()
+    collector.close()
+    (chat,) = [span.attributes for span in collector.spans if span.name.startswith("chat ")]
+    assert call.outcome == chat["longvideo.outcome"] == "ok"
+    assert (chat["longvideo.call"], chat["gen_ai.response.id"]) == (call.id, f"chatcmpl-{call.id}")
+    assert (chat["gen_ai.provider.name"], chat["gen_ai.request.model"]) == ("vllm", "tiny-text")
+    assert chat["gen_ai.usage.input_tokens"] == call.prompt_tokens > 0
+    assert chat["longvideo.decode_seconds"] == call.decode_seconds
 
 
 @pytest.mark.parametrize("width", range(3, 9))

@@ -1,0 +1,1 @@
+"""The telemetry bench: what traces cost a worker."""
