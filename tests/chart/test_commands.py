@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from longvideo.storage.s3 import S3Store
 from tests.certificates import Authority
 from tests.chart.rendering import REPOSITORY, Object, of_kind, templates, values_of
@@ -144,6 +146,7 @@ def test_migrations_migrate(tmp_path: Path) -> None:
     assert "to the revision" in done.stdout, done.stderr
 
 
+@pytest.mark.timeout(300)  # eight processes start at one time
 def test_a_whole_release_passes_its_own_test(
     tmp_path: Path, empty_postgres_url: str, redis_url: str, moto: Moto
 ) -> None:
