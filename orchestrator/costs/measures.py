@@ -8,8 +8,6 @@ from longvideo.prices import PriceBook
 from orchestrator.costs.cells import Sum
 from orchestrator.costs.sharing import Amount, Part
 
-Key = tuple[str, ...]
-
 
 class Alone(NamedTuple):
     """The mean seconds of calls that were alone, and how many there were; 0 where the price book says it."""
@@ -48,7 +46,7 @@ class Measures:
 
     def __init__(self, book: PriceBook | None) -> None:
         self._book = book
-        self._alone: dict[tuple[str, str, str], list[float]] = {}
+        self._alone: dict[tuple[str, str, str], tuple[int, float]] = {}
         self._captions = _Total()
         self._prefills: dict[tuple[str, str], _Total] = {}
 
@@ -58,16 +56,17 @@ class Measures:
         if not part.has_ended or call.outcome != "ok":
             return
         if part.was_alone:
-            found = self._alone.setdefault((call.role, call.model, call.pool), [0, 0.0])
-            found[0] += 1
-            found[1] += call.seconds
+            count, seconds = self._alone.get((call.role, call.model, call.pool), (0, 0.0))
+            self._alone[call.role, call.model, call.pool] = count + 1, seconds + call.seconds
         if call.role == "caption":
             self._captions.add(1, call.seconds, part.whole)
         fresh = call.prompt_tokens - call.cached_tokens
         if call.prefill_seconds is not None and call.seconds > 0 and fresh > 0:
             # Of its share of the GPUs, a call used this much while it read its prompt.
             spent = part.whole.times(min(1.0, call.prefill_seconds / call.seconds))
-            total = self._prefills.setdefault((call.model, call.pool), _Total())
+            total = self._prefills.get((call.model, call.pool))
+            if total is None:
+                total = self._prefills[call.model, call.pool] = _Total()
             total.add(fresh, call.prefill_seconds, spent)
 
     def alone(self, role: str, model: str, pool: str) -> Alone | None:
@@ -75,7 +74,7 @@ class Measures:
         if self._book is not None and (seconds := self._book.alone(role, model, pool)) is not None:
             return Alone(seconds, 0)
         if found := self._alone.get((role, model, pool)):
-            return Alone(found[1] / found[0], int(found[0]))
+            return Alone(found[1] / found[0], found[0])
         return None
 
     def caption(self) -> Mean | None:

@@ -50,8 +50,9 @@ class Amount(NamedTuple):
     cost: float = 0.0
     unpriced: float = 0.0
 
-    def __sub__(self, other: Amount) -> Amount:
-        return Amount(self[0] - other[0], self[1] - other[1], self[2] - other[2])
+    def less(self, other: Amount, factor: float) -> Amount:
+        """Returns so many times what is left when the other is taken away."""
+        return Amount((self[0] - other[0]) * factor, (self[1] - other[1]) * factor, (self[2] - other[2]) * factor)
 
     def times(self, factor: float) -> Amount:
         """Returns so many times the amount."""
@@ -146,11 +147,11 @@ class Meter:
         self._add(now)
         return Amount(self._got, self._cost, self._unpriced)
 
-    def since_the_beginning(self, mark: Amount, now: Amount) -> Amount:
-        """Returns how much of what a call got between two readings lies within the period."""
+    def since_the_beginning(self, mark: Amount, now: Amount, factor: float) -> Amount:
+        """Returns so many times what a call got between two readings within the period."""
         if self._base is None:
             return Amount()
-        return Amount(*(end - max(start, base) for start, end, base in zip(mark, now, self._base, strict=True)))
+        return now.less(Amount(*map(max, mark, self._base)), factor)
 
     def _add(self, now: float) -> None:
         if self.count and now > self._at:
@@ -244,22 +245,29 @@ class Sweep:
             yield self._part(heapq.heappop(self._open))
 
     def _part(self, one: _Open) -> Part:
-        at, gpus = min(one.end, self._until), one.call.gpus
-        shown = one.server.shows(at)
-        one.server.count -= 1
-        allocated = None
-        if one.station is not None:
-            allocated = one.station.since_the_beginning(one.station_mark, one.station.shows(at))
-            one.station.count -= 1
+        call, server, station = one.call, one.server, one.station
+        at, is_sent = min(one.end, self._until), call.start >= self._since
+        shown = server.shows(at)
+        server.count -= 1
+        whole = attributed = shown.less(one.mark, call.gpus)
+        if not is_sent:
+            attributed = server.since_the_beginning(one.mark, shown, call.gpus)
+        allocated = None if call.gpus else Amount()
+        if station is not None:
+            shown = station.shows(at)
+            station.count -= 1
+            if call.gpus:
+                mark = one.station_mark
+                allocated = shown.less(mark, 1) if is_sent else station.since_the_beginning(mark, shown, 1)
         return Part(
-            call=one.call,
-            is_sent=one.call.start >= self._since,
+            call,
+            is_sent,
             has_ended=one.end <= self._until,
-            was_alone=one.only == one.server.starts,
+            was_alone=one.only == server.starts,
             price=one.price,
-            whole=(shown - one.mark).times(gpus),
-            attributed=one.server.since_the_beginning(one.mark, shown).times(gpus),
-            allocated=allocated if gpus else Amount(),
+            whole=whole,
+            attributed=attributed,
+            allocated=allocated,
         )
 
     def _server(self, call: Entry) -> Meter:

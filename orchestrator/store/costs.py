@@ -144,7 +144,7 @@ class Reading:
         return sum(pb.JobEvent.FromString(payload).caption_ready.cached for (payload,) in self._rows(query))
 
     def _rows(self, query: sa.Executable) -> Iterator[Any]:
-        return iter(self._session.execute(query, execution_options={"yield_per": _ROWS}))
+        return iter(self._session.connection().execute(query, execution_options={"yield_per": _ROWS}))
 
 
 def _in(scope: Scope) -> list[sa.ColumnElement[bool]]:
