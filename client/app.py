@@ -9,6 +9,7 @@ import typer
 from client import admin, jobs, prompts, tree, usage, videos
 from client.ask import ask
 from client.cluster import command as cluster
+from client.costs import costs
 from client.demo import demo
 from client.report.command import report
 from client.up import up
@@ -54,6 +55,7 @@ def longvideo(
 app.command()(ask)
 app.command()(demo)
 app.command()(report)
+app.command()(costs)
 app.command()(up)
 app.add_typer(videos.app, name="videos")
 app.add_typer(tree.app, name="tree")

@@ -11,10 +11,10 @@ A command that fails before there is an episode prints `{"longvideo": version, "
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from client import words
+from client import cost_tables, words
 from longvideo import __version__
 from longvideo.errors import LongVideoError
 from longvideo.v1 import orchestrator_pb2 as pb
@@ -180,13 +180,63 @@ def job(message: pb.Job) -> dict[str, Any]:
         }
         if message.HasField("budget")
         else None,
-        "spending": {
-            "gpu_seconds": message.spending.gpu_seconds,
-            "cost": message.spending.cost if message.spending.HasField("cost") else None,
-        },
+        "spending": _spending(message.spending),
         "judged_count": message.judged_count,
         "correct_count": message.correct_count,
         "create_time": words.instant(message.create_time),
         "end_time": words.instant(message.end_time) or None,
         "episodes": [ended(episode) for episode in message.episodes],
     }
+
+
+def costs(report: pb.CostReport, names: Sequence[str]) -> dict[str, Any]:
+    """Returns a report of cost, whose rows are grouped by dimensions of these names. What is not known is null."""
+    return {
+        "start_time": words.instant(report.start_time),
+        "end_time": words.instant(report.end_time),
+        "currency": report.currency or None,
+        "total": cost_tables.numbers(report.total),
+        "rows": [
+            {**{name: cost_tables.value(row, name) for name in names}, **cost_tables.numbers(row)}
+            for row in report.rows
+        ],
+        "provided": [
+            {
+                "model": each.model,
+                "pool": each.pool,
+                **{name: _spending(getattr(each, name)) for name in ("provided", "used", "idle")},
+            }
+            for each in report.provided
+        ],
+        "alone": [
+            {
+                "role": words.role(each.role),
+                "model": each.model,
+                "pool": each.pool,
+                "seconds": words.seconds(each.mean_duration),
+                "calls": each.call_count,
+            }
+            for each in report.alone_times
+        ],
+        "wasted": [
+            {"outcome": words.outcome(each.outcome), "calls": each.call_count, **_spending(each.spending)}
+            for each in report.wasted
+        ],
+        "savings": {
+            name: _saved(getattr(report.savings, name)) for name in ("caption_cache", "prefix_cache", "early_halting")
+        },
+        "notes": [{"reason": note.reason, "message": note.message} for note in report.notes],
+    }
+
+
+def _saved(saved: pb.SavedCost) -> dict[str, Any]:
+    is_known = saved.HasField("model_duration")
+    return {
+        "count": saved.count,
+        "model_seconds": words.seconds(saved.model_duration) if is_known else None,
+        **(_spending(saved.spending) if is_known else {"gpu_seconds": None, "cost": None}),
+    }
+
+
+def _spending(spending: pb.Spending) -> dict[str, Any]:
+    return {"gpu_seconds": spending.gpu_seconds, "cost": spending.cost if spending.HasField("cost") else None}

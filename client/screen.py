@@ -45,6 +45,11 @@ class Screen:
         )
         self._progress: Progress | None = None
 
+    @property
+    def width(self) -> int:
+        """How many characters a line has before it is wrapped."""
+        return self._console.width
+
     def line(self, label: str, text: str, style: str = "") -> None:
         """Writes one labelled line. A line of its own follows for every further line of `text`."""
         head, *rest = text.split("\n") if text else [""]

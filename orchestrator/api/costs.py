@@ -16,8 +16,7 @@ from orchestrator.api import checks
 from orchestrator.api.access import Access
 from orchestrator.api.backend import Backend
 from orchestrator.costs import replicas
-from orchestrator.costs.notes import Notes
-from orchestrator.costs.report import Asked, Report
+from orchestrator.costs.report import Asked, Report, Unknown
 from orchestrator.costs.sharing import Capacities
 from orchestrator.store.costs import Scope
 
@@ -57,9 +56,8 @@ class CostMethods:
             raise error
         try:
             since, until = self._period(scope, *bounds)
-            notes = Notes()
-            capacities = self._capacities(since, until, notes, check)
-            report = Report(Asked(since, until, scope, dimensions), self._backend.prices, capacities, notes, check)
+            capacities = self._capacities(since, until, check)
+            report = Report(Asked(since, until, scope, dimensions), self._backend.prices, capacities, check)
             with self._backend.database.costs.read() as reading:
                 return report.read(reading)
         finally:
@@ -89,18 +87,16 @@ class CostMethods:
         checks.in_order(since, until)
         return since, until
 
-    def _capacities(self, since: float, until: float, notes: Notes, check: Callable[[], object]) -> Capacities:
+    def _capacities(self, since: float, until: float, check: Callable[[], object]) -> Capacities | Unknown:
         url = self._backend.settings.prometheus_url
         if not url:
-            notes.add(
+            return Unknown(
                 "NO_PROMETHEUS",
                 "The server knows no Prometheus, so the allocated basis is not known; the setting prometheus_url names "
                 "one.",
             )
-            return {}
         try:
             return replicas.capacities(url, since, until, check)
         except Unavailable as error:
             logger.warning("%s", error.message)
-            notes.add("PROMETHEUS_UNAVAILABLE", f"{error.message}; so the allocated basis is not known now.")
-            return {}
+            return Unknown("PROMETHEUS_UNAVAILABLE", f"{error.message}; so the allocated basis is not known now.")

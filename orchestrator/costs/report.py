@@ -34,6 +34,13 @@ class Asked(NamedTuple):
     dimensions: tuple[str, ...]
 
 
+class Unknown(NamedTuple):
+    """Why nobody knows what was provided: a stable reason, and words for a person."""
+
+    reason: str
+    message: str
+
+
 @dataclass
 class _Tally:
     """How questions ended."""
@@ -58,12 +65,13 @@ class Report:
     """Makes a report. `check` is called now and then, and raises when nobody waits for it any more."""
 
     def __init__(
-        self, asked: Asked, book: PriceBook | None, capacities: Capacities, notes: Notes, check: Callable[[], object]
+        self, asked: Asked, book: PriceBook | None, replicas: Capacities | Unknown, check: Callable[[], object]
     ) -> None:
         self._asked = asked
         self._book = book
-        self._capacities = capacities
-        self._notes = notes
+        self._unknown = replicas if isinstance(replicas, Unknown) else None
+        self._capacities: Capacities = {} if isinstance(replicas, Unknown) else replicas
+        self._notes = Notes()
         self._check = check
         self._cells = Cells(asked.dimensions)
         self._measures = Measures(book)
@@ -92,7 +100,7 @@ class Report:
         report.wasted.extend(_wasted(rows, everything))
         seen = reading.seen(asked.scope, asked.since, asked.until)
         report.savings.CopyFrom(savings(rows, everything, seen, self._notes))
-        self._explain(rows, dark)
+        self._explain(rows, dark, has_gpus=any(cell.gpus for _, cell in everything))
         report.notes.extend(self._notes.messages())
         return report
 
@@ -161,8 +169,8 @@ class Report:
             }
             yield pb.ProvidedCost(model=model, pool=pool, **amounts)
 
-    def _explain(self, rows: Rows, dark: Mapping[tuple[str, str], float]) -> None:
-        if self._book is None:
+    def _explain(self, rows: Rows, dark: Mapping[tuple[str, str], float], *, has_gpus: bool) -> None:
+        if self._book is None and has_gpus:
             self._notes.add(
                 "NO_PRICE_BOOK",
                 "The server has no price book, so it knows GPU-seconds but no cost; the setting price_book names one.",
@@ -179,7 +187,9 @@ class Report:
                 f"No call of {listed(rows.never_alone)} was alone at its server, so the isolated basis is not known; "
                 "ask for a longer time, or measure it and put it into the price book as [[alone]].",
             )
-        if rows.not_provided and self._capacities:
+        if self._unknown is not None and has_gpus:
+            self._notes.add(*self._unknown)
+        if self._unknown is None and rows.not_provided:
             self._notes.add(
                 "NOT_PROVIDED",
                 f"Prometheus knows no replicas of {listed(rows.not_provided)} in this time, so the allocated basis is "

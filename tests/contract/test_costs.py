@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,30 @@ def test_prometheus_fails(world: World, prometheus: ScriptedPrometheus, failure:
     assert spent(found.total.attributed) == (61, 61)
     assert not found.total.HasField("allocated")
     assert reasons(found) == {"PROMETHEUS_UNAVAILABLE"}
+
+
+def test_models_that_prometheus_does_not_know(tmp_path: Path) -> None:
+    """A Prometheus without any replicas provides nothing, and a note says of what."""
+    empty = ScriptedPrometheus()
+    made = World(tmp_path / "unseen", work=False, book=BOOK, prometheus_url=empty.url)
+    made.database.calls.record(OF_ANN, Purpose("default", VIDEO))
+    found = report(made)
+    assert not found.total.HasField("allocated")
+    (note,) = found.notes
+    assert note.reason == "NOT_PROVIDED"
+    assert "longvideor1 in h800, vision in h800" in note.message
+    made.close()
+    empty.close()
+
+
+def test_nothing_lacks_where_no_gpu_was_used(tmp_path: Path) -> None:
+    """Models without GPUs have nothing that could have a price, so nobody is told that there is none."""
+    made = World(tmp_path / "light", work=False)
+    made.database.calls.record([replace(each, gpus=0) for each in OF_ANN], Purpose("default", VIDEO))
+    found = report(made, tenant="")
+    assert (spent(found.total.attributed), reasons(found)) == ((0, None), set())
+    assert spent(found.total.allocated) == (0, None)
+    made.close()
 
 
 def test_replicas_come_and_go(world: World, prometheus: ScriptedPrometheus) -> None:
