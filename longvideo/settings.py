@@ -186,10 +186,13 @@ class Settings(BaseSettings):
     """The price book: a TOML file that says what a GPU-hour costs in each pool. Without one no cost is known."""
 
     prometheus_url: str = Field("", pattern=r"^(https?://[^\s/]+\S*)?$")
-    """Where the Prometheus server is that scrapes the models, `http://host:9090`: it tells what was provided.
+    """The Prometheus server that scrapes the models, `http://host:9090`: it tells reports of cost what was provided.
 
-    Without it reports of cost do not know what GPUs cost while they stood idle.
+    Without it they do not know what GPUs cost while they stood idle.
     """
+
+    prometheus_namespace: str = Field("", pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$")
+    """The Kubernetes namespace of the models, where Prometheus knows others too. Empty for all that it knows."""
 
     sampling: Literal["trained", "light"] = "trained"
     """How many frames and words a caption gets when a request does not say."""

@@ -1,4 +1,4 @@
-"""A server that answers Prometheus's range queries, about one series each."""
+"""A server that answers Prometheus's range queries: for a name, or for the series of that name in a namespace."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class ScriptedPrometheus:
         for name, labels, values in self._series:
             looks = [(at, values(at)) for at in (start + number * step for number in range(count))]
             kept = [[at, str(value)] for at, value in looks if value is not None]
-            if name == query["query"] and kept:
+            if query["query"] in {name, f'{name}{{namespace="{labels.get("namespace")}"}}'} and kept:
                 found.append({"metric": dict(labels, __name__=name), "values": kept})
         return HTTPStatus.OK, json.dumps({"status": "success", "data": {"resultType": "matrix", "result": found}})
 

@@ -88,15 +88,15 @@ class CostMethods:
         return since, until
 
     def _capacities(self, since: float, until: float, check: Callable[[], object]) -> Capacities | Unknown:
-        url = self._backend.settings.prometheus_url
-        if not url:
+        settings = self._backend.settings
+        if not settings.prometheus_url:
             return Unknown(
                 "NO_PROMETHEUS",
                 "The server knows no Prometheus, so the allocated basis is not known; the setting prometheus_url names "
                 "one.",
             )
         try:
-            return replicas.capacities(url, since, until, check)
+            return replicas.capacities(settings.prometheus_url, settings.prometheus_namespace, since, until, check)
         except Unavailable as error:
             logger.warning("%s", error.message)
             return Unknown("PROMETHEUS_UNAVAILABLE", f"{error.message}; so the allocated basis is not known now.")

@@ -29,11 +29,13 @@ def step_of(since: float, until: float) -> float:
     return STEP_SECONDS * max(1, math.ceil((until - since) / STEP_SECONDS / _MOST_LOOKS))
 
 
-def capacities(url: str, since: float, until: float, check: Callable[[], object]) -> Capacities:
+def capacities(url: str, namespace: str, since: float, until: float, check: Callable[[], object]) -> Capacities:
     """Returns the replicas of a period, by model and pool. Raises Unavailable, and what `check` raises.
 
-    `url` is that of a Prometheus server; `check` is called now and then.
+    `url` is that of a Prometheus server, `namespace` that of the models, or empty for all that it knows. `check` is
+    called now and then.
     """
+    series = f'{SERIES}{{namespace="{namespace}"}}' if namespace else SERIES
     step = step_of(since, until)
     looks: dict[tuple[str, str], dict[float, tuple[float, float]]] = {}
     count = math.ceil((until - since) / step)
@@ -41,7 +43,7 @@ def capacities(url: str, since: float, until: float, check: Callable[[], object]
         for first in range(0, count, _LOOKS_AT_ONCE):
             check()
             last = min(count, first + _LOOKS_AT_ONCE) - 1
-            query = {"query": SERIES, "start": since + first * step, "end": since + last * step, "step": step}
+            query = {"query": series, "start": since + first * step, "end": since + last * step, "step": step}
             for model, pool, gpus, at, replicas in _samples(_answer(client, url, query)):
                 found = looks.setdefault((model, pool), {})
                 before = found.get(at, (0.0, 0.0))

@@ -41,7 +41,7 @@ def test_the_schema_and_the_table_are_those_of_the_values() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-_PRICE = {"pool": "h800", "gpuHour": 2, "validFrom": "2026-01-01", "source": "contract"}
+_PRICES = {"h800": {"2026-01-01": {"price": 2, "source": "contract"}}}
 _ALONE = {"role": "qa", "model": "m", "pool": "h800", "seconds": 2, "source": "measured"}
 
 
@@ -71,10 +71,11 @@ _ALONE = {"role": "qa", "model": "m", "pool": "h800", "seconds": 2, "source": "m
         ("monitoring.traces.models", True, "monitoring.traces.endpoint is empty"),
         ("monitoring.traces", {"endpoint": "http://c:4317", "content": True}, "has no TLS"),
         ("settings.price_book", "/tmp/prices.toml", "price_book"),
-        ("prices.gpuHours", [{"pool": "h800", "gpuHour": 2, "validFrom": "2026-01-01"}], "source"),
-        ("prices.gpuHours", [_PRICE], "prices.currency is empty"),
+        ("prices.gpuHours", {"h800": {"2026-01-01": {"price": 2}}}, "source"),
+        ("prices.gpuHours", {"h800": {"always": {"price": 2, "source": "contract"}}}, "always"),
+        ("prices.gpuHours", _PRICES, "prices.currency is empty"),
         ("prices.currency", "euro", "currency"),
-        ("prices.alone", [_ALONE], "prices.gpuHours is empty"),
+        ("prices.alone", {"captions": _ALONE}, "prices.gpuHours is empty"),
     ],
 )
 def test_wrong_values_are_refused(path: str, value: Any, message: str) -> None:
@@ -139,7 +140,7 @@ def test_the_notes_name_a_server_as_the_command_wants_it(case: str) -> None:
 _PEERS = [{"ipBlock": {"cidr": "10.9.0.0/16"}}]
 _SAMPLES: dict[str, Any] = {
     "affinity": {"podAffinity": {}},
-    "alone": [_ALONE],
+    "alone": {"captions": _ALONE},
     "auth": "none",
     "chatTemplate": "reasoner.jinja",
     "clients": _PEERS,
@@ -153,7 +154,7 @@ _SAMPLES: dict[str, Any] = {
     "extraEnv": [{"name": "X", "value": "x"}],
     "extraVolumeMounts": [{"name": "x", "mountPath": "/x"}],
     "extraVolumes": [{"name": "x", "emptyDir": {}}],
-    "gpuHours": [_PRICE],
+    "gpuHours": _PRICES,
     "hosts": ["x.example.org"],
     "imagePullSecrets": [{"name": "x"}],
     "ingress.authority.kind": "Secret",
@@ -169,6 +170,7 @@ _SAMPLES: dict[str, Any] = {
     "pod": {"labels": {"x": "y"}},
     "pools": {"x": {}},
     "ports": [1234],
+    "prices.prometheusAddress": "http://x:9090",
     "priorityClasses.models": 7,
     "profile": "qwen3",
     "profiles": ["qwen3", "qwen2.5"],

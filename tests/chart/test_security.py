@@ -137,6 +137,9 @@ def test_policies_let_out_what_each_needs(case: str) -> None:
         if "endpoint" in values_of(case).get("monitoring", {}).get("traces", {}) and name not in SILENT:
             assert 4317 in ports
             ports.remove(4317)
+        if name == "api" and "prometheusAddress" in values_of(case).get("prices", {}):
+            assert 9090 in ports
+            ports.remove(9090)
         if name == "model":
             assert ports == {443}
         elif name == "scheduler":

@@ -158,10 +158,28 @@ def test_given_prices_arrive(tmp_path: Path) -> None:
     assert [book.price("h800", june), book.price("h800", august), book.price("a800", june)] == [2, 2.25, 1.5]
     assert book.alone("reason", "longvideor1", "h800") == 2.5
     values = values_of("qwen3")
-    values["prices"]["gpuHours"][0]["gpuHour"] = 3
+    values["prices"]["gpuHours"]["h800"]["2026-01-01"]["price"] = 3
     changed = texts(values)["longvideo/templates/api.yaml"]
     (before,) = (pod for name, pod in templates("qwen3") if name == "api")
     assert before["metadata"]["annotations"]["checksum/settings"] not in changed
+
+
+def test_the_api_may_ask_prometheus() -> None:
+    """The API, and nobody else, may reach the Prometheus that it is to ask, and asks about its namespace."""
+    found = settings_of("qwen3")
+    assert found["prometheus_url"] == values_of("qwen3")["prices"]["prometheusAddress"]
+    assert found["prometheus_namespace"] == "video"
+    port = {"port": 9090, "protocol": "TCP"}
+    reaching = {
+        case: {
+            component(policy)
+            for policy in of_kind(case, "NetworkPolicy")
+            for rule in policy["spec"].get("egress", [])
+            if port in rule.get("ports", [])
+        }
+        for case in CASES
+    }
+    assert reaching == {case: {"api"} if case == "qwen3" else set() for case in CASES}
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case != "qwen3"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from client import cli
 from longvideo import errors
 from longvideo.prices import Price, PriceBook
 from longvideo.testing import ScriptedPrometheus
@@ -21,6 +25,7 @@ from orchestrator.costs.replicas import SERIES
 from orchestrator.store.calls import Purpose
 from tests.contract.orchestrator_world import World, film
 
+REPOSITORY = Path(__file__).parents[2]
 START = datetime(2026, 3, 2, 10, tzinfo=UTC).timestamp()
 END = START + 120
 VIDEO = "ab" * 32
@@ -220,6 +225,16 @@ def test_models_that_prometheus_does_not_know(tmp_path: Path) -> None:
     empty.close()
 
 
+def test_other_namespaces_are_not_ours(tmp_path: Path, prometheus: ScriptedPrometheus) -> None:
+    """Where the models' namespace is known, replicas of the same models elsewhere are in no bill."""
+    for namespace, count in (("video", 1), ("other", 3)):
+        prometheus.add(SERIES, lambda at, count=count: count, namespace=namespace, model="m", pool="h800", gpus="2")  # type: ignore[misc]
+    made = World(tmp_path / "named", work=False, book=BOOK, prometheus_url=prometheus.url, prometheus_namespace="video")
+    (bill,) = report(made).provided
+    assert (bill.model, spent(bill.provided)) == ("m", (240, 240))
+    made.close()
+
+
 def test_nothing_lacks_where_no_gpu_was_used(tmp_path: Path) -> None:
     """Models without GPUs have nothing that could have a price, so nobody is told that there is none."""
     made = World(tmp_path / "light", work=False)
@@ -308,6 +323,38 @@ def test_too_many_rows(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(errors.InvalidArgument, match="group_by gives more than 1 rows; group by less"):
         report(world, "tenant")
     assert len(report(world, "video").rows) == 1
+
+
+def costs(world: World, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Runs the command about the example's two minutes, and returns what it wrote."""
+    capsys.readouterr()
+    period = ("--since", "2026-03-02T10:00Z", "--until", "2026-03-02T10:02Z", "--tenant", "-")
+    assert cli.run(["costs", *period, "--server", world.server.address, *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_page_shows_what_the_command_writes(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The example of docs/costs.md is what `longvideo costs` writes about it, line for line."""
+    page = (REPOSITORY / "docs" / "costs.md").read_text("utf-8")
+    shown = page.partition("```console\n")[2].partition("```")[0].splitlines()[1:]
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        written = costs(world, capsys).rstrip().splitlines()
+    time.tzset()
+    assert [line.rstrip() for line in written] == shown
+
+
+def test_every_number_for_programs(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """As CSV and as JSON there is a row for each group, with all three bases."""
+    rows = list(csv.DictReader(costs(world, capsys, "--by", "tenant", "--csv").splitlines()))
+    assert [row["tenant"] for row in rows] == ["default", "bob"]
+    assert [float(row["attributed_cost"]) for row in rows] == pytest.approx([0.038, 0.023])
+    found = json.loads(costs(world, capsys, "--by", "tenant", "--json"))
+    assert [row["tenant"] for row in found["rows"]] == ["default", "bob"]
+    assert found["currency"] == "EUR"
 
 
 def test_an_empty_ledger(tmp_path: Path) -> None:

@@ -18,6 +18,10 @@
 {{- $_ := set $computed $setting (printf "/etc/longvideo/tls/%s" $file) -}}
 {{- end -}}
 {{- end -}}
+{{- if .Values.prices.prometheusAddress -}}
+{{- $_ := set $computed "prometheus_url" .Values.prices.prometheusAddress -}}
+{{- $_ := set $computed "prometheus_namespace" .Release.Namespace -}}
+{{- end -}}
 {{- if .Values.prices.gpuHours -}}
 {{- $_ := set $computed "price_book" "/etc/longvideo/settings/prices.toml" -}}
 {{- end -}}
@@ -45,13 +49,15 @@
 {{- if .Values.prices.gpuHours -}}
 # Made by the chart. docs/costs.md says what each line means.
 currency = {{ toJson .Values.prices.currency }}
-{{- range .Values.prices.gpuHours }}
+{{- range $pool, $prices := .Values.prices.gpuHours }}
+{{- range $from, $price := $prices }}
 
 [[prices]]
-pool = {{ toJson .pool }}
-gpu_hour = {{ toJson .gpuHour }}
-valid_from = {{ toJson .validFrom }}
-source = {{ toJson .source }}
+pool = {{ toJson $pool }}
+gpu_hour = {{ toJson $price.price }}
+valid_from = {{ toJson $from }}
+source = {{ toJson $price.source }}
+{{- end }}
 {{- end }}
 {{- range .Values.prices.alone }}
 
