@@ -56,7 +56,7 @@ class Node:
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):
     """Receives spans on this machine. `answer` can be replaced, by one that refuses or that is slow."""
 
-    def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
+    def __init__(self, credentials: grpc.ServerCredentials | None = None, port: int = 0) -> None:
         self.answer: Callable[[grpc.ServicerContext], None] = lambda _: None
         self.metadata: list[dict[str, str]] = []
         self.requests: list[bytes] = []
@@ -64,7 +64,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
         self._changed = threading.Condition()
         self._server = grpc.server(futures.ThreadPoolExecutor(4), options=(("grpc.so_reuseport", 0),))
         trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
-        where = "127.0.0.1:0"
+        where = f"127.0.0.1:{port}"
         port = (
             self._server.add_secure_port(where, credentials) if credentials else self._server.add_insecure_port(where)
         )

@@ -91,13 +91,20 @@ def test_the_server_tells_its_times(text_server: Served) -> None:
 
 
 def test_a_request_is_joined_with_its_span(text_server: Served) -> None:
-    """The server takes the trace that a request comes with, and names the request as the ledger does."""
-    collector, client = Collector(), text_server.client()
+    """The server's own span is in the trace that a request comes with, and names the request as the ledger does."""
+    collector, client = Collector(port=int(os.environ["TINY_VLLM_OTLP_PORT"])), text_server.client()
     with telemetry.configured(settings.load(otlp_endpoint=collector.url), "test"), telemetry.span("asking"):
         call = client.complete(asked("Go on."), max_tokens=4, deadline=soon()).calls[-1]
+        trace = telemetry.ids()["trace_id"]
     client.close()
+    collector.wait(
+        lambda spans: {"asking", "llm_request"} <= {each.name for each in spans if each.trace == trace}, "both"
+    )
+    (asking,) = collector.trace(trace)
     collector.close()
-    (chat,) = [span.attributes for span in collector.spans if span.name.startswith("chat ")]
+    assert [node.span.name for node in asking.walk()] == ["asking", "chat tiny-text", "llm_request"]
+    _, chat, served = [node.span.attributes for node in asking.walk()]
+    assert served["gen_ai.request.id"] == f"chatcmpl-{call.id}"
     assert call.outcome == chat["longvideo.outcome"] == "ok"
     assert (chat["longvideo.call"], chat["gen_ai.response.id"]) == (call.id, f"chatcmpl-{call.id}")
     assert (chat["gen_ai.provider.name"], chat["gen_ai.request.model"]) == ("vllm", "tiny-text")
