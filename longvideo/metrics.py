@@ -276,6 +276,10 @@ for _metric, _values in (
     (EPISODE_COVERAGE, (SHARES,)),
     (CAPTIONS, (LEVEL_NAMES, ("cached", "made", "failed"))),
     (STORAGE_FAILURES, (("database", "objects"), ("full", "unavailable"))),
+    (FRAMES, (("read", "memory"),)),
+    (MEDIA_TASKS, (("index", "frames"), ("ok",))),
+    (MEDIA_TASK_SECONDS, (("index", "frames"),)),
+    (MEDIA_BYTES, (("index", "frames"),)),
 ):
     for _labels in itertools.product(*_values):
         _metric.labels(*_labels)

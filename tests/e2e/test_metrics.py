@@ -262,7 +262,7 @@ def test_the_services_are_counted(run: Run) -> None:
         assert told["longvideo_media_tasks_total"]["frames", "ok"] > 0
         assert told["longvideo_media_read_bytes_total"][("frames",)] > 0
     api = run.told("api")
-    assert api["longvideo_media_tasks_total"] == {("index", "ok"): 1.0}
+    assert api["longvideo_media_tasks_total"] == {("index", "ok"): 1.0, ("frames", "ok"): 0.0}
     assert api["longvideo_rpcs_total"]["longvideo.v1.OrchestratorService", "SubmitJob", "OK"] == 1
     run.until("beat", lambda told: any(told.get("longvideo_beat_messages_total", {}).values()), "beat sends")
 

@@ -39,7 +39,7 @@ class Target(NamedTuple):
 
 
 class Prometheus(Server):
-    """Prometheus, which collects from its targets twice a second and evaluates its rules once a second.
+    """Prometheus, which collects from its targets, and evaluates its rules, once a second.
 
     It has its address before it starts; `targets` are set by then.
     """
@@ -67,7 +67,7 @@ class Prometheus(Server):
             "static_configs": [{"targets": [target.address], "labels": dict(target.labels)} for target in self.targets],
         }
         config = {
-            "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "1s"},
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "rule_files": self._rules,
             "scrape_configs": [scrape],
         }
@@ -109,8 +109,8 @@ class Prometheus(Server):
         """Waits until all targets were asked once more from now on, and those that should have answered."""
         begun, deadline = time.time(), time.monotonic() + _DEADLINE
         while True:
-            # The time of a scrape is that of its start.
-            times = self.query("timestamp(up == 1)").values()
+            # A scrape has the time of its start. Of more than a plain series, `timestamp` tells when it was asked.
+            times = self.query("timestamp(up) and up == 1").values()
             if sum(when > begun for when in times) == sum(target.answers for target in self.targets):
                 return
             assert time.monotonic() < deadline, f"targets are not asked: {self._get('targets')}"
