@@ -11,8 +11,9 @@ from caption_svc import pictures
 from caption_svc.caption import Caption, Captioner, CaptionRequest, SamplingName
 from longvideo import priorities, rpc, usage
 from longvideo.clips import Library
-from longvideo.errors import InvalidArgument
+from longvideo.errors import InvalidArgument, LongVideoError
 from longvideo.resources import VideoName
+from longvideo.strays import Strays
 from longvideo.v1 import caption_pb2, caption_pb2_grpc, types_pb2
 
 SERVICE_NAME = caption_pb2.DESCRIPTOR.services_by_name["CaptionService"].full_name
@@ -30,6 +31,7 @@ class CaptionServicer(caption_pb2_grpc.CaptionServiceServicer):
     def __init__(self, captioner: Captioner, library: Library) -> None:
         self._captioner = captioner
         self._library = library
+        self._strays = Strays()
 
     def CaptionSegment(  # noqa: N802  # the name on the wire
         self, request: caption_pb2.CaptionSegmentRequest, context: grpc.ServicerContext
@@ -45,9 +47,17 @@ class CaptionServicer(caption_pb2_grpc.CaptionServiceServicer):
             requester=request.requester,
             priority=priorities.rank(request.priority),
         )
-        result = self._captioner.caption(wanted, rpc.deadline(context), lambda: not context.is_active())
+        try:
+            result = self._captioner.caption(wanted, rpc.deadline(context), lambda: not context.is_active())
+        except LongVideoError as error:
+            self._strays.keep(context, request.video, error.calls)
+            raise
+        self._strays.keep(context, request.video, result.calls)
         return caption_pb2.CaptionSegmentResponse(
-            caption=_to_proto(result.caption), calls=map(usage.to_proto, result.calls), cached=result.cached
+            caption=_to_proto(result.caption),
+            calls=map(usage.to_proto, result.calls),
+            cached=result.cached,
+            strays=self._strays.take(context),
         )
 
     def ListCaptions(  # noqa: N802  # the name on the wire

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from longvideo.usage import Call
 from longvideo.v1 import orchestrator_pb2 as pb
+from longvideo.v1 import types_pb2
 from orchestrator.budget import Purse
 from orchestrator.leases import Lease, insist
 from orchestrator.messages import EpisodeWriter, clean
@@ -117,6 +118,11 @@ class DatabaseJournal:
     def failed_calls(self, number: int, calls: Sequence[Call]) -> None:
         """Records calls that were made for something that then failed; they cost something whoever has the lease."""
         self._record(calls, number)
+
+    def strays(self, strays: Sequence[types_pb2.StrayCall]) -> None:
+        """Records calls that services made for others who had gone."""
+        if strays:
+            insist(self._lease, lambda: self._database.calls.record_strays(strays))
 
     def _record(self, calls: Sequence[Call], number: int = 0) -> None:
         self._count(insist(self._lease, lambda: self._write_calls(calls, number)), calls, number)

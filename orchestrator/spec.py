@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from longvideo.inference import ModelClient
 from longvideo.prompts import PromptPack
 from longvideo.usage import Call
+from longvideo.v1 import types_pb2
 from longvideo.v1.caption_pb2_grpc import CaptionServiceStub
 from longvideo.v1.video_qa_pb2_grpc import VideoQAServiceStub
 from orchestrator.tools import Captioned, Place
@@ -79,6 +80,9 @@ class Journal(Protocol):
 
     def failed_calls(self, number: int, calls: Sequence[Call]) -> None:
         """Records calls that were made for something that then failed."""
+
+    def strays(self, strays: Sequence[types_pb2.StrayCall]) -> None:
+        """Records calls that were made for others who had gone."""
 
 
 Kind = Literal[

@@ -30,6 +30,9 @@ class Checker(Protocol):
     def check(self) -> None:
         """Returns, or raises what ends the episode."""
 
+    def strays(self, strays: Sequence[types_pb2.StrayCall]) -> None:
+        """Is told of calls that were made for others who had gone."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -159,6 +162,7 @@ class Tools:
             answer = self._result(done)
         finally:
             call.cancel()
+        self._checker.strays(answer.strays)
         return ClipAnswer(answer.answer, *offsets(answer.segment), tuple(map(usage.from_proto, answer.calls)))
 
     def _ask_caption(self, segment: Segment, done: Callable[[Any], None]) -> Any:
@@ -189,8 +193,8 @@ class Tools:
                 self._checker.check()  # has the better reason, if it is ours
                 raise
 
-    @staticmethod
-    def _captioned(answer: caption_pb2.CaptionSegmentResponse) -> Captioned:
+    def _captioned(self, answer: caption_pb2.CaptionSegmentResponse) -> Captioned:
+        self._checker.strays(answer.strays)
         return Captioned(answer.caption, answer.cached, tuple(map(usage.from_proto, answer.calls)))
 
 

@@ -8,7 +8,9 @@ from typing import Any
 import grpc
 
 from longvideo import priorities, rpc, usage
+from longvideo.errors import LongVideoError
 from longvideo.resources import VideoName
+from longvideo.strays import Strays
 from longvideo.v1 import types_pb2, video_qa_pb2, video_qa_pb2_grpc
 from qa_svc.answer import Answerer, QuestionRequest
 
@@ -20,6 +22,7 @@ class VideoQAServicer(video_qa_pb2_grpc.VideoQAServiceServicer):
 
     def __init__(self, answerer: Answerer) -> None:
         self._answerer = answerer
+        self._strays = Strays()
 
     def AnswerQuestion(  # noqa: N802  # the name of the method on the wire
         self, request: video_qa_pb2.AnswerQuestionRequest, context: grpc.ServicerContext
@@ -34,7 +37,12 @@ class VideoQAServicer(video_qa_pb2_grpc.VideoQAServiceServicer):
             pool=request.pool,
             priority=priorities.rank(request.priority),
         )
-        said = self._answerer.answer(asked, rpc.deadline(context), lambda: not context.is_active())
+        try:
+            said = self._answerer.answer(asked, rpc.deadline(context), lambda: not context.is_active())
+        except LongVideoError as error:
+            self._strays.keep(context, request.video, error.calls)
+            raise
+        self._strays.keep(context, request.video, said.calls)
         segment = types_pb2.Segment(path=said.clip.segment.path)
         segment.start_offset.FromNanoseconds(round(said.clip.start * 1e9))
         segment.end_offset.FromNanoseconds(round(said.clip.end * 1e9))
@@ -44,6 +52,7 @@ class VideoQAServicer(video_qa_pb2_grpc.VideoQAServiceServicer):
             segment=segment,
             frame_count=said.frame_count,
             calls=map(usage.to_proto, said.calls),
+            strays=self._strays.take(context),
         )
 
 

@@ -39,7 +39,7 @@ def model_call(role: Any) -> Call:
 class ScriptedServices:
     """Both services on one server. `caption` and `answer` say what is answered, or raise; every request is kept.
 
-    A caption is made once and cached after that, as the real service does.
+    A caption is made once and cached after that, as the real service does. The next answer tells of `strays`.
     """
 
     caption: Callable[[tuple[int, ...]], str] = lambda path: f"caption of {path}"
@@ -47,6 +47,7 @@ class ScriptedServices:
     caption_requests: list[caption_pb2.CaptionSegmentRequest] = field(default_factory=list)
     qa_requests: list[video_qa_pb2.AnswerQuestionRequest] = field(default_factory=list)
     list_requests: list[caption_pb2.ListCaptionsRequest] = field(default_factory=list)
+    strays: list[types_pb2.StrayCall] = field(default_factory=list)
     made: dict[tuple[int, ...], caption_pb2.CaptionSegmentResponse] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -62,7 +63,9 @@ class ScriptedServices:
         caption = types_pb2.Caption(
             segment=segment(path, request.tree_width), text=self.caption(path), frame_count=8, model="caption-model"
         )
-        response = caption_pb2.CaptionSegmentResponse(caption=caption, calls=[to_proto(model_call("caption"))])
+        response = caption_pb2.CaptionSegmentResponse(
+            caption=caption, calls=[to_proto(model_call("caption"))], strays=self._taken_strays()
+        )
         with self.lock:
             return self.made.setdefault(path, response)
 
@@ -95,7 +98,13 @@ class ScriptedServices:
             segment=segment(path, request.tree_width),
             frame_count=16,
             calls=[to_proto(model_call("qa"))],
+            strays=self._taken_strays(),
         )
+
+    def _taken_strays(self) -> list[types_pb2.StrayCall]:
+        with self.lock:
+            taken, self.strays = self.strays, []
+            return taken
 
     def serve(self) -> rpc.Server:
         """Starts a server with both services."""

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from longvideo.v1 import types_pb2 as longvideo_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1alongvideo/v1/caption.proto\x12\x0clongvideo.v1\x1a\x18longvideo/v1/types.proto\"\xd0\x01\n\x15\x43\x61ptionSegmentRequest\x12\r\n\x05video\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x03(\x05\x12\x12\n\ntree_width\x18\x03 \x01(\x05\x12(\n\x08sampling\x18\x04 \x01(\x0e\x32\x16.longvideo.v1.Sampling\x12\x11\n\tsubtitles\x18\x05 \x01(\t\x12\x0c\n\x04pool\x18\x06 \x01(\t\x12\x11\n\trequester\x18\x07 \x01(\t\x12(\n\x08priority\x18\x08 \x01(\x0e\x32\x16.longvideo.v1.Priority\"x\n\x16\x43\x61ptionSegmentResponse\x12&\n\x07\x63\x61ption\x18\x01 \x01(\x0b\x32\x15.longvideo.v1.Caption\x12&\n\x05\x63\x61lls\x18\x02 \x03(\x0b\x32\x17.longvideo.v1.ModelCall\x12\x0e\n\x06\x63\x61\x63hed\x18\x03 \x01(\x08\"\x91\x01\n\x13ListCaptionsRequest\x12\r\n\x05video\x18\x01 \x01(\t\x12\x12\n\ntree_width\x18\x02 \x01(\x05\x12(\n\x08sampling\x18\x03 \x01(\x0e\x32\x16.longvideo.v1.Sampling\x12\x11\n\tsubtitles\x18\x04 \x01(\t\x12\x0c\n\x04path\x18\x05 \x03(\x05\x12\x0c\n\x04pool\x18\x06 \x01(\t\"?\n\x14ListCaptionsResponse\x12\'\n\x08\x63\x61ptions\x18\x01 \x03(\x0b\x32\x15.longvideo.v1.Caption2\x92\x02\n\x0e\x43\x61ptionService\x12[\n\x0e\x43\x61ptionSegment\x12#.longvideo.v1.CaptionSegmentRequest\x1a$.longvideo.v1.CaptionSegmentResponse\x12U\n\x0cListCaptions\x12!.longvideo.v1.ListCaptionsRequest\x1a\".longvideo.v1.ListCaptionsResponse\x12L\n\tGetFrames\x12\x1e.longvideo.v1.GetFramesRequest\x1a\x1f.longvideo.v1.GetFramesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1alongvideo/v1/caption.proto\x12\x0clongvideo.v1\x1a\x18longvideo/v1/types.proto\"\xd0\x01\n\x15\x43\x61ptionSegmentRequest\x12\r\n\x05video\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x03(\x05\x12\x12\n\ntree_width\x18\x03 \x01(\x05\x12(\n\x08sampling\x18\x04 \x01(\x0e\x32\x16.longvideo.v1.Sampling\x12\x11\n\tsubtitles\x18\x05 \x01(\t\x12\x0c\n\x04pool\x18\x06 \x01(\t\x12\x11\n\trequester\x18\x07 \x01(\t\x12(\n\x08priority\x18\x08 \x01(\x0e\x32\x16.longvideo.v1.Priority\"\xa1\x01\n\x16\x43\x61ptionSegmentResponse\x12&\n\x07\x63\x61ption\x18\x01 \x01(\x0b\x32\x15.longvideo.v1.Caption\x12&\n\x05\x63\x61lls\x18\x02 \x03(\x0b\x32\x17.longvideo.v1.ModelCall\x12\x0e\n\x06\x63\x61\x63hed\x18\x03 \x01(\x08\x12\'\n\x06strays\x18\x04 \x03(\x0b\x32\x17.longvideo.v1.StrayCall\"\x91\x01\n\x13ListCaptionsRequest\x12\r\n\x05video\x18\x01 \x01(\t\x12\x12\n\ntree_width\x18\x02 \x01(\x05\x12(\n\x08sampling\x18\x03 \x01(\x0e\x32\x16.longvideo.v1.Sampling\x12\x11\n\tsubtitles\x18\x04 \x01(\t\x12\x0c\n\x04path\x18\x05 \x03(\x05\x12\x0c\n\x04pool\x18\x06 \x01(\t\"?\n\x14ListCaptionsResponse\x12\'\n\x08\x63\x61ptions\x18\x01 \x03(\x0b\x32\x15.longvideo.v1.Caption2\x92\x02\n\x0e\x43\x61ptionService\x12[\n\x0e\x43\x61ptionSegment\x12#.longvideo.v1.CaptionSegmentRequest\x1a$.longvideo.v1.CaptionSegmentResponse\x12U\n\x0cListCaptions\x12!.longvideo.v1.ListCaptionsRequest\x1a\".longvideo.v1.ListCaptionsResponse\x12L\n\tGetFrames\x12\x1e.longvideo.v1.GetFramesRequest\x1a\x1f.longvideo.v1.GetFramesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,12 +34,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CAPTIONSEGMENTREQUEST']._serialized_start=71
   _globals['_CAPTIONSEGMENTREQUEST']._serialized_end=279
-  _globals['_CAPTIONSEGMENTRESPONSE']._serialized_start=281
-  _globals['_CAPTIONSEGMENTRESPONSE']._serialized_end=401
-  _globals['_LISTCAPTIONSREQUEST']._serialized_start=404
-  _globals['_LISTCAPTIONSREQUEST']._serialized_end=549
-  _globals['_LISTCAPTIONSRESPONSE']._serialized_start=551
-  _globals['_LISTCAPTIONSRESPONSE']._serialized_end=614
-  _globals['_CAPTIONSERVICE']._serialized_start=617
-  _globals['_CAPTIONSERVICE']._serialized_end=891
+  _globals['_CAPTIONSEGMENTRESPONSE']._serialized_start=282
+  _globals['_CAPTIONSEGMENTRESPONSE']._serialized_end=443
+  _globals['_LISTCAPTIONSREQUEST']._serialized_start=446
+  _globals['_LISTCAPTIONSREQUEST']._serialized_end=591
+  _globals['_LISTCAPTIONSRESPONSE']._serialized_start=593
+  _globals['_LISTCAPTIONSRESPONSE']._serialized_end=656
+  _globals['_CAPTIONSERVICE']._serialized_start=659
+  _globals['_CAPTIONSERVICE']._serialized_end=933
 # @@protoc_insertion_point(module_scope)

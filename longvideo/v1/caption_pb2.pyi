@@ -91,6 +91,7 @@ class CaptionSegmentResponse(_message.Message):
     CAPTION_FIELD_NUMBER: _builtins.int
     CALLS_FIELD_NUMBER: _builtins.int
     CACHED_FIELD_NUMBER: _builtins.int
+    STRAYS_FIELD_NUMBER: _builtins.int
     cached: _builtins.bool
     """True when no model call was made now."""
     @_builtins.property
@@ -104,16 +105,21 @@ class CaptionSegmentResponse(_message.Message):
         `requester`, else none.
         """
 
+    @_builtins.property
+    def strays(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.StrayCall]:
+        """Earlier calls of this service for others, whom it could not tell of them."""
+
     def __init__(
         self,
         *,
         caption: _types_pb2.Caption | None = ...,
         calls: _abc.Iterable[_types_pb2.ModelCall] | None = ...,
         cached: _builtins.bool = ...,
+        strays: _abc.Iterable[_types_pb2.StrayCall] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["caption", b"caption"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "calls", b"calls", "caption", b"caption"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "calls", b"calls", "caption", b"caption", "strays", b"strays"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -525,6 +525,45 @@ class ModelCall(_message.Message):
 Global___ModelCall: _TypeAlias = ModelCall  # noqa: Y015
 
 @_typing.final
+class StrayCall(_message.Message):
+    """A model call that was made for somebody who had gone before the answer was
+    there, so that it could not be told of. Goes along with the answer to somebody
+    else, who records it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    VIDEO_FIELD_NUMBER: _builtins.int
+    EPISODE_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Whose it was. Empty where nobody said."""
+    video: _builtins.str
+    """The video, `videos/{sha256}`."""
+    episode: _builtins.str
+    """The episode, `jobs/{job}/episodes/{episode}`. Empty outside of jobs."""
+    @_builtins.property
+    def call(self) -> Global___ModelCall:
+        """The call."""
+
+    def __init__(
+        self,
+        *,
+        call: Global___ModelCall | None = ...,
+        tenant: _builtins.str = ...,
+        video: _builtins.str = ...,
+        episode: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "episode", b"episode", "tenant", b"tenant", "video", b"video"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StrayCall: _TypeAlias = StrayCall  # noqa: Y015
+
+@_typing.final
 class GetFramesRequest(_message.Message):
     """Asks for a few pictures of a segment: what a person is shown of it."""
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from longvideo.v1 import types_pb2 as longvideo_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1blongvideo/v1/video_qa.proto\x12\x0clongvideo.v1\x1a\x18longvideo/v1/types.proto\"\xa2\x01\n\x15\x41nswerQuestionRequest\x12\r\n\x05video\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x03(\x05\x12\x12\n\ntree_width\x18\x03 \x01(\x05\x12\r\n\x05query\x18\x04 \x01(\t\x12\x11\n\tsubtitles\x18\x05 \x01(\t\x12\x0c\n\x04pool\x18\x06 \x01(\t\x12(\n\x08priority\x18\x07 \x01(\x0e\x32\x16.longvideo.v1.Priority\"\xa0\x01\n\x16\x41nswerQuestionResponse\x12\x0e\n\x06\x61nswer\x18\x01 \x01(\t\x12\x11\n\treasoning\x18\x02 \x01(\t\x12&\n\x07segment\x18\x03 \x01(\x0b\x32\x15.longvideo.v1.Segment\x12\x13\n\x0b\x66rame_count\x18\x04 \x01(\x05\x12&\n\x05\x63\x61lls\x18\x05 \x03(\x0b\x32\x17.longvideo.v1.ModelCall2m\n\x0eVideoQAService\x12[\n\x0e\x41nswerQuestion\x12#.longvideo.v1.AnswerQuestionRequest\x1a$.longvideo.v1.AnswerQuestionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1blongvideo/v1/video_qa.proto\x12\x0clongvideo.v1\x1a\x18longvideo/v1/types.proto\"\xa2\x01\n\x15\x41nswerQuestionRequest\x12\r\n\x05video\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x03(\x05\x12\x12\n\ntree_width\x18\x03 \x01(\x05\x12\r\n\x05query\x18\x04 \x01(\t\x12\x11\n\tsubtitles\x18\x05 \x01(\t\x12\x0c\n\x04pool\x18\x06 \x01(\t\x12(\n\x08priority\x18\x07 \x01(\x0e\x32\x16.longvideo.v1.Priority\"\xc9\x01\n\x16\x41nswerQuestionResponse\x12\x0e\n\x06\x61nswer\x18\x01 \x01(\t\x12\x11\n\treasoning\x18\x02 \x01(\t\x12&\n\x07segment\x18\x03 \x01(\x0b\x32\x15.longvideo.v1.Segment\x12\x13\n\x0b\x66rame_count\x18\x04 \x01(\x05\x12&\n\x05\x63\x61lls\x18\x05 \x03(\x0b\x32\x17.longvideo.v1.ModelCall\x12\'\n\x06strays\x18\x06 \x03(\x0b\x32\x17.longvideo.v1.StrayCall2m\n\x0eVideoQAService\x12[\n\x0e\x41nswerQuestion\x12#.longvideo.v1.AnswerQuestionRequest\x1a$.longvideo.v1.AnswerQuestionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,7 +35,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ANSWERQUESTIONREQUEST']._serialized_start=72
   _globals['_ANSWERQUESTIONREQUEST']._serialized_end=234
   _globals['_ANSWERQUESTIONRESPONSE']._serialized_start=237
-  _globals['_ANSWERQUESTIONRESPONSE']._serialized_end=397
-  _globals['_VIDEOQASERVICE']._serialized_start=399
-  _globals['_VIDEOQASERVICE']._serialized_end=508
+  _globals['_ANSWERQUESTIONRESPONSE']._serialized_end=438
+  _globals['_VIDEOQASERVICE']._serialized_start=440
+  _globals['_VIDEOQASERVICE']._serialized_end=549
 # @@protoc_insertion_point(module_scope)

@@ -78,6 +78,7 @@ class AnswerQuestionResponse(_message.Message):
     SEGMENT_FIELD_NUMBER: _builtins.int
     FRAME_COUNT_FIELD_NUMBER: _builtins.int
     CALLS_FIELD_NUMBER: _builtins.int
+    STRAYS_FIELD_NUMBER: _builtins.int
     answer: _builtins.str
     """The answer, without any tags."""
     reasoning: _builtins.str
@@ -92,6 +93,10 @@ class AnswerQuestionResponse(_message.Message):
     def calls(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.ModelCall]:
         """The calls made, failed attempts first."""
 
+    @_builtins.property
+    def strays(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.StrayCall]:
+        """Earlier calls of this service for others, whom it could not tell of them."""
+
     def __init__(
         self,
         *,
@@ -100,10 +105,11 @@ class AnswerQuestionResponse(_message.Message):
         segment: _types_pb2.Segment | None = ...,
         frame_count: _builtins.int = ...,
         calls: _abc.Iterable[_types_pb2.ModelCall] | None = ...,
+        strays: _abc.Iterable[_types_pb2.StrayCall] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["segment", b"segment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "calls", b"calls", "frame_count", b"frame_count", "reasoning", b"reasoning", "segment", b"segment"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "calls", b"calls", "frame_count", b"frame_count", "reasoning", b"reasoning", "segment", b"segment", "strays", b"strays"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -154,4 +154,5 @@ class TreeMethods:
             self._backend.database.calls.record(error.calls, plan.purpose)
             raise
         self._backend.database.calls.record(list(map(usage.from_proto, answer.calls)), plan.purpose)
+        self._backend.database.calls.record_strays(answer.strays)
         return pb.BuildTreeResponse(caption=answer.caption, cached=answer.cached, calls=answer.calls)

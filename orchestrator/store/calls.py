@@ -8,13 +8,17 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from longvideo import usage
+from longvideo.auth import DEFAULT_TENANT
+from longvideo.resources import EpisodeName, VideoName
 from longvideo.usage import Call
+from longvideo.v1 import types_pb2
 from orchestrator.db import Engine
 from orchestrator.messages import clean
 from orchestrator.paging import Cursor
 from orchestrator.store import events, spending
 from orchestrator.store.spending import Price, Spent, Standing
-from orchestrator.tables import CallRow
+from orchestrator.tables import CallRow, JobRow
 
 
 class Place(NamedTuple):
@@ -66,6 +70,21 @@ class Calls:
         with self._engine.write() as session:
             spent = self.put(session, calls, purpose, number)
             return events.append(session, purpose.job_id, [], spent) if purpose.job_id else None
+
+    def record_strays(self, strays: Sequence[types_pb2.StrayCall]) -> None:
+        """Records calls that could not be told to whom they were made for, each once, whoever hears of them."""
+        for stray in strays:
+            self.record([usage.from_proto(stray.call)], self._purpose(stray))
+
+    def _purpose(self, stray: types_pb2.StrayCall) -> Purpose:
+        """Returns what a stray call was made for. Its job may have been pruned meanwhile."""
+        video_id = VideoName.parse(stray.video, "video").video_id
+        if stray.episode:
+            name = EpisodeName.parse(stray.episode, "episode")
+            with self._engine.read() as session:
+                if job := session.get(JobRow, name.job_id):
+                    return Purpose(job.tenant_id, job.video_id, job.label, job.id, int(name.episode_id))
+        return Purpose(stray.tenant or DEFAULT_TENANT, video_id)
 
     def put(
         self, session: Session | sa.Connection, calls: Sequence[Call], purpose: Purpose, number: int | None = None

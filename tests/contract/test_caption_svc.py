@@ -18,7 +18,7 @@ import pytest
 
 from caption_svc.caption import LONGEST_SIDES, Captioner, CaptionRequest, SamplingName, read_caption
 from caption_svc.servicer import CaptionServicer, registration
-from longvideo import errors, rpc
+from longvideo import errors, logs, rpc
 from longvideo.clips import Library
 from longvideo.inference import Endpoint, ModelClient
 from longvideo.prompts import PromptPack, load_pack
@@ -323,6 +323,33 @@ def test_others_try_when_the_first_gives_up(service: Service, model: Model) -> N
             first.result()
         assert second.result().caption.text == "A red boat."
     assert model.calls == 2
+
+
+def test_a_call_for_somebody_who_has_gone(service: Service, model: Model) -> None:
+    """A call that was given up because its caller had gone is told to the next caller, once, with whose it was."""
+    asked = threading.Event()
+
+    def first_hangs(_: dict[str, Any]) -> Reply | str:
+        if not asked.is_set():
+            asked.set()
+            return Reply.silence()
+        return "A red boat."
+
+    model.say(first_hangs)
+    request = caption_pb2.CaptionSegmentRequest(video=str(VIDEO), tree_width=WIDTH, path=[1])
+    episode = "jobs/3f9a/episodes/2"
+    with logs.bound(tenant="ada", **logs.names_of(episode)):
+        call = service.stub.CaptionSegment.future(request, timeout=30)
+    assert asked.wait(10)
+    call.cancel()
+    strays: list[types_pb2.StrayCall] = []
+    deadline = time.monotonic() + 20
+    while not strays and time.monotonic() < deadline:
+        strays = list(service.caption(2).strays)
+    (stray,) = strays
+    assert (stray.tenant, stray.episode, stray.video) == ("ada", episode, str(VIDEO))
+    assert (stray.call.role, stray.call.outcome) == (types_pb2.ROLE_CAPTION, types_pb2.ModelCall.OUTCOME_CANCELLED)
+    assert not service.caption(2).strays
 
 
 def test_all_hear_of_a_failure(service: Service, model: Model) -> None:

@@ -48,6 +48,7 @@ class MemoryJournal:
     failed_in: list[int] = field(default_factory=list)
     room: list[bool] = field(default_factory=list)
     notices: list[int] = field(default_factory=list)
+    stray_calls: list[types_pb2.StrayCall] = field(default_factory=list)
 
     def rounds(self) -> list[Round]:
         return [replace(step) for step in self.kept]
@@ -93,6 +94,9 @@ class MemoryJournal:
     def finished(self, step: Round, calls: Sequence[Call]) -> None:
         self.kept[-1] = replace(step)
         self.calls += calls
+
+    def strays(self, strays: Sequence[types_pb2.StrayCall]) -> None:
+        self.stray_calls += strays
 
     def failed_calls(self, number: int, calls: Sequence[Call]) -> None:
         self.failed_in += [number] * len(calls)

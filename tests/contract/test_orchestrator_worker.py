@@ -11,15 +11,17 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from longvideo import errors, metrics, rpc
+from longvideo import errors, metrics, rpc, usage
 from longvideo.resources import JobName
 from longvideo.testing import Reply, ScriptedModelServer
+from longvideo.testing.services import model_call
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
 from longvideo.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
@@ -92,6 +94,27 @@ def test_restart_in_the_middle_of_a_round(world: World) -> None:
     outcomes = [row.outcome for row in world.database.calls.page(Place(name_of(job).job_id), None, 100)]
     assert outcomes.count("ok") == 9
     assert outcomes.count("cancelled") == len(outcomes) - 9
+
+
+def test_calls_for_those_who_had_gone(world: World) -> None:
+    """What a service could not tell an episode is in the ledger as that episode's, once, whoever is told of it."""
+    earlier = world.finish(world.submit(str(VIDEO), label="boats"))
+    stray, alone = replace(model_call("qa"), outcome="cancelled"), replace(model_call("caption"), outcome="cancelled")
+    world.services.made.clear()
+    world.services.strays = [
+        types_pb2.StrayCall(call=usage.to_proto(stray), video=str(VIDEO), episode=f"{earlier.name}/episodes/1"),
+        types_pb2.StrayCall(call=usage.to_proto(stray), video=str(VIDEO), episode=f"{earlier.name}/episodes/1"),
+        types_pb2.StrayCall(call=usage.to_proto(alone), video=str(VIDEO), episode="jobs/pruned/episodes/1"),
+    ]
+    later = world.finish(world.submit(str(VIDEO)))
+    entries = [entry for page in world.stub.ExportUsage(pb.ExportUsageRequest()) for entry in page.entries]
+    told = {entry.call.id: entry for entry in entries if entry.call.outcome == types_pb2.ModelCall.OUTCOME_CANCELLED}
+    assert len([entry for entry in entries if entry.call.id in told]) == 2
+    assert (told[stray.id].job, told[stray.id].episode, told[stray.id].label) == (earlier.name, 1, "boats")
+    assert (told[alone.id].job, told[alone.id].video, told[alone.id].tenant) == ("", str(VIDEO), "default")
+    now = world.stub.GetJob(pb.GetJobRequest(name=earlier.name))
+    assert now.spending.gpu_seconds == pytest.approx(earlier.spending.gpu_seconds + stray.seconds * stray.gpus)
+    assert later.state == now.state == pb.Job.STATE_SUCCEEDED
 
 
 def test_stopped_worker_gives_its_episodes_back(world: World) -> None:

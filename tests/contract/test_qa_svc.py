@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,24 @@ from qa_svc.servicer import VideoQAServicer, registration
 from tests.contract.library import FRAMES, MEDIA, VIDEO, add_film, add_subtitles, film, parts, pictures
 from tests.media import Pixels, make_video
 
-Ask = Callable[..., video_qa_pb2.AnswerQuestionResponse]
+
+class Ask:
+    """Asks a service."""
+
+    def __init__(self, stub: VideoQAServiceStub) -> None:
+        self._stub = stub
+
+    def __call__(self, *path: int, timeout: float = 30, **more: Any) -> video_qa_pb2.AnswerQuestionResponse:
+        """Returns the answer."""
+        response: video_qa_pb2.AnswerQuestionResponse = self.begin(*path, timeout=timeout, **more).result()
+        return response
+
+    def begin(self, *path: int, timeout: float = 30, **more: Any) -> Any:
+        """Returns the call under way."""
+        fields = {"video": str(VIDEO), "tree_width": 2, "query": "Which colour?"} | more
+        return self._stub.AnswerQuestion.future(
+            video_qa_pb2.AnswerQuestionRequest(path=path, **fields), timeout=timeout
+        )
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +75,7 @@ def serve(model: ScriptedModelServer) -> Iterator[Callable[[ObjectStore], Ask]]:
         server = rpc.serve([registration(VideoQAServicer(Answerer(Library(store, MEDIA), client, load_pack())))])
         channel = rpc.connect(server.address)
         running.append((server, client, channel))
-        stub = VideoQAServiceStub(channel)
-
-        def ask(*path: int, timeout: float = 30, **more: Any) -> video_qa_pb2.AnswerQuestionResponse:
-            fields = {"video": str(VIDEO), "tree_width": 2, "query": "Which colour?"} | more
-            request = video_qa_pb2.AnswerQuestionRequest(path=path, **fields)
-            response: video_qa_pb2.AnswerQuestionResponse = stub.AnswerQuestion(request, timeout=timeout)
-            return response
-
-        return ask
+        return Ask(VideoQAServiceStub(channel))
 
     yield start
     for server, client, channel in running:
@@ -226,6 +237,29 @@ def test_bad_requests(
     with pytest.raises(error, match=said):
         ask(*path, **more)
     assert model.requests == []
+
+
+def test_a_call_for_somebody_who_has_gone(ask: Ask, model: ScriptedModelServer) -> None:
+    """A call that was given up because its caller had gone is told to the next caller, once."""
+    asked = threading.Event()
+
+    def hang(_: dict[str, Any]) -> Reply:
+        asked.set()
+        return Reply.silence()
+
+    model.handler = hang
+    call = ask.begin(1, 1, 1)
+    assert asked.wait(10)
+    model.handler = lambda _: "<answer>Red.</answer>"
+    call.cancel()
+    strays: list[types_pb2.StrayCall] = []
+    deadline = time.monotonic() + 20
+    while not strays and time.monotonic() < deadline:
+        strays = list(ask(1, 1, 1).strays)
+    (stray,) = strays
+    assert (stray.video, stray.episode, stray.call.role) == (str(VIDEO), "", types_pb2.ROLE_QA)
+    assert stray.call.outcome == types_pb2.ModelCall.OUTCOME_CANCELLED
+    assert not ask(1, 1, 1).strays
 
 
 def test_a_deadline(ask: Ask, model: ScriptedModelServer) -> None:

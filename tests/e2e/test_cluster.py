@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -130,7 +129,7 @@ def test_grace_that_runs_out_in_the_middle_of_a_call(cluster: Cluster, video: st
     """What is in flight is given up and counted once, and another worker takes the same round up at once.
 
     The reasoner is asked again; where it had decided, only its action is carried out again. What a service gave up is
-    in that service's metrics, for the worker did not wait to hear of it.
+    in the ledger too, although the worker did not wait to hear of it.
     """
     for process in cluster.processes:
         if process.name in {"first", "second"} and process.popen.poll() is None:
@@ -153,12 +152,8 @@ def test_grace_that_runs_out_in_the_middle_of_a_call(cluster: Cluster, video: st
     assert calls_of(cluster, thinking, "reason") == [(1, "ok"), (2, "cancelled"), (2, "ok"), (3, "ok")]
     assert cluster.models.asked("Is it seen?") == [(0, "hasty"), (1, "hasty"), (2, "first")]
     assert len(cluster.models.clips()) == before + 3, "one twice, and one of the other job"
-    assert calls_of(cluster, looking, "qa") == [(2, "ok")]
-    service = next(process for process in cluster.processes if process.name == "qa_svc")
-    address = service.ready("metrics are served at").rpartition("http://")[2].rstrip('"}')
-    with urllib.request.urlopen(f"http://{address}", timeout=60) as response:
-        told = [line for line in response.read().decode().splitlines() if 'outcome="cancelled"' in line]
-    assert [line.rpartition(" ")[2] for line in told] == ["1.0"]
+    # The service told it with one of the two answers that it gave after that.
+    assert calls_of(cluster, looking, "qa") == [(0, "cancelled"), (2, "ok")]
 
 
 def test_a_worker_that_is_killed(cluster: Cluster, video: str) -> None:
