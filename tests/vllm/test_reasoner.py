@@ -112,8 +112,8 @@ def test_every_flag_of_the_chart_is_one_of_vllms(model: str) -> None:
     """Of all of the chart's flags and one that there is not, vLLM refuses that one only."""
     arguments = flags()[model]
     done = subprocess.run(
-        [os.environ["LONGVIDEO_VLLM"], "serve", *arguments, "--no-such-flag"],
-        env={**os.environ, "PYTHONPATH": os.environ["LONGVIDEO_VLLM_SHIM"]},
+        [os.environ["TINY_VLLM_COMMAND"], "serve", *arguments, "--no-such-flag"],
+        env={**os.environ, "PYTHONPATH": os.environ["TINY_VLLM_SHIM"]},
         capture_output=True,
         text=True,
         timeout=120,
