@@ -35,6 +35,7 @@ from orchestrator.protocol import Answer, GetCaption, VideoQA
 from orchestrator.spec import BudgetExhausted
 from orchestrator.store import Database, LeaseLost
 from orchestrator.store.calls import Place, Purpose
+from orchestrator.store.costs import Scope
 from orchestrator.store.spending import NOTHING, Standing, no_price
 from orchestrator.store.work import End, Taken
 from orchestrator.tables import CallRow, EpisodeRow, HoldingRow, JobRow
@@ -1024,6 +1025,44 @@ class DatabaseSuite:
         assert spending.gpu_seconds == pytest.approx(total)
         assert not spending.HasField("cost"), "nobody knows a price"
         assert total == 2.0 + 10.0 + 2.0
+
+    def test_what_reports_of_cost_read(self, database: Database) -> None:
+        """Calls come in the order of time, however many; questions as they ended; captions and segments once each."""
+        first, second = submit(database, 2, label="boats"), submit(database)
+        many = [call(id=f"many{n:05}", start_time=2000.0 + n // 3, seconds=n % 7) for n in range(6000)]
+        database.calls.record(many, purpose(first.job_id, 1))
+        for job, number, correct in ((first, 1, True), (first, 2, None), (second, 1, False)):
+            taken = take(database, job, number)
+            book, step = journal(database, taken), finished(decided(1))
+            book.opened(replace(captioned(1), cached=number == 2), 1, WIDTH)
+            step.cached = number == 2
+            book.decided(decided(1), ())
+            book.finished(step, ())
+            database.work.end(taken.held, taken.writer, replace(ANSWERED, correct=correct))
+        now = time.time() + 1
+        with database.costs.read() as reading:
+            found = list(reading.calls(2000.0, 2500.0))
+            ended = list(reading.ended(Scope(None), 0.0, now))
+            of_one = list(reading.ended(Scope(DEFAULT_TENANT, second.job_id), 0.0, now))
+            seen = reading.seen(Scope(None), 0.0, now)
+            assert (reading.first(), reading.longest()) == (1000.0, 6.0)
+            assert reading.span(first.job_id)[0] == 1000.0
+            assert list(reading.ended(Scope("nobody"), 0.0, now)) == list(reading.ended(Scope(None), now, now)) == []
+            assert reading.seen(Scope("nobody"), 0.0, now) == (0, 0, 0)
+        assert [(each.start, each.seconds) for each in found] == [
+            (each.start_time, each.seconds) for each in many[:1500]
+        ]
+        assert {(each.tenant, each.job_id, each.episode, each.gpus) for each in found} == {
+            (DEFAULT_TENANT, first.job_id, 1, 1)
+        }
+        assert {(each.job_id, each.episode, each.label, each.is_answered, each.is_correct) for each in ended} == {
+            (first.job_id, 1, "boats", True, True),
+            (first.job_id, 2, "boats", True, None),
+            (second.job_id, 1, "", True, False),
+        }
+        assert [each.job_id for each in of_one] == [second.job_id]
+        assert seen.cached_captions == 2, "of the second question: one to start from, and one that it opened"
+        assert (seen.low_segments, seen.read_segments) == (WIDTH**3, WIDTH + 1)
 
     def test_budget_costs_no_statement(self, database: Database) -> None:
         """A round of a job with a budget is the same ten statements; they bring back what all its episodes spent."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,17 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from client import cli
+from client import cli, cost_tables
+from client.screen import Screen
 from longvideo import errors
-from longvideo.prices import Price, PriceBook
+from longvideo.prices import Alone, Price, PriceBook
 from longvideo.testing import ScriptedPrometheus
 from longvideo.usage import Call
 from longvideo.v1 import orchestrator_pb2 as pb
 from longvideo.v1 import types_pb2
+from orchestrator.api.costs import MAX_REPORTS
 from orchestrator.costs.replicas import SERIES
 from orchestrator.store.calls import Purpose
+from orchestrator.tables import CallRow
 from tests.contract.orchestrator_world import World, film
 
 REPOSITORY = Path(__file__).parents[2]
@@ -299,6 +305,66 @@ def test_questions(tmp_path: Path) -> None:
     made.close()
 
 
+def test_what_was_saved(tmp_path: Path) -> None:
+    """Captions and prompt tokens that were not needed are told with what such ones took when they were."""
+    made = World(tmp_path / "saving", book=BOOK)
+    video = made.add(film(tmp_path)).name
+    made.finish(made.submit(video))
+    made.finish(made.submit(video))
+    with made.database.engine.write() as session:
+        session.execute(sa.delete(CallRow))
+    read = call(0, 8, prompt_tokens=1000, prefill_seconds=2)
+    kept = call(10, 4, prompt_tokens=1000, cached_tokens=600, prefill_seconds=0.8)
+    made.database.calls.record([read, kept], Purpose("default", VIDEO))
+    found = report(made, tenant="", end=time.time() + 60)
+    assert (found.total.question_count, found.savings.caption_cache.count) == (2, 5)
+    # A caption had 6 s of two GPUs on the mean; 1,400 prompt tokens were read in 2.8 s.
+    assert spent(found.savings.caption_cache.spending) == (60, 60)
+    assert found.savings.caption_cache.model_duration.ToSeconds() == 30
+    assert found.savings.early_halting.count == 64 - 5
+    assert spent(found.savings.early_halting.spending) == (59 * 12, 59 * 12)
+    assert found.savings.prefix_cache.count == 600
+    assert spent(found.savings.prefix_cache.spending) == (2.4, 2.4)
+    assert found.savings.prefix_cache.model_duration.ToMilliseconds() == 1200
+    made.close()
+
+
+def test_what_savings_rest_on(world: World) -> None:
+    """Where no server tells how long it read, and no caption was made, savings are counts alone, and notes say why."""
+    cached = call(50, 1, "reason", cached_tokens=900)
+    world.database.calls.record([cached], Purpose("bob", VIDEO))
+    found = report(world)
+    assert found.savings.prefix_cache.count == 900
+    assert not found.savings.prefix_cache.HasField("spending")
+    assert not found.savings.prefix_cache.HasField("model_duration")
+    (note,) = found.notes
+    assert (note.reason, "longvideor1 in h800" in note.message) == ("NO_PREFILL_TIME", True)
+
+
+def test_alone_as_the_price_book_says(tmp_path: Path) -> None:
+    """Seconds that somebody measured and wrote into the price book stand for those of the ledger."""
+    alone = [Alone("caption", "vision", "h800", 5.0, "measured"), Alone("reason", "longvideor1", "h800", 2.0, "too")]
+    prices = PriceBook("EUR", [Price("h800", 3.60, 0.0, "an example, not a price")], alone)
+    made = World(tmp_path / "measured", work=False, book=prices)
+    made.database.calls.record(OF_ANN, Purpose("default", VIDEO))
+    found = report(made, tenant="", end=START + 14)
+    assert spent(found.total.isolated) == (2 * 5 * 2 + 2, 22)
+    assert {(each.mean_duration.ToSeconds(), each.call_count) for each in found.alone_times} == {(5, 0), (2, 0)}
+    made.close()
+
+
+def test_too_many_reports(world: World) -> None:
+    """More reports than there are places for are told when to come again; the next one finds a place."""
+    for _ in range(MAX_REPORTS):
+        assert world.servicer._reports.acquire(blocking=False)
+    with pytest.raises(errors.ResourceExhausted, match="2 reports are being made already") as caught:
+        report(world)
+    assert (caught.value.reason, caught.value.retry_after) == ("TOO_MANY_REPORTS", 10.0)
+    for _ in range(MAX_REPORTS):
+        world.servicer._reports.release()
+    assert report(world).total.call_count == 7
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -355,6 +421,37 @@ def test_every_number_for_programs(world: World, capsys: pytest.CaptureFixture[s
     found = json.loads(costs(world, capsys, "--by", "tenant", "--json"))
     assert [row["tenant"] for row in found["rows"]] == ["default", "bob"]
     assert found["currency"] == "EUR"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--by", "role,colour"], "--by is 'role,colour'; give some of tenant, job, video, label, role"),
+        (["--json", "--csv"], "Give --json or --csv, not both"),
+        (["--job", "jobs/x"], "Give --job or --tenant, not both"),
+    ],
+)
+def test_wrong_options(world: World, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+    """What the command cannot do is refused before anything is asked."""
+    assert cli.run(["costs", "--tenant", "-", "--server", world.server.address, *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_narrow_terminal_shows_what_matters_most(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On 80 columns no word is broken: the bases stay, and numbers that matter less are left out."""
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = _Narrow()
+    cost_tables.show(Screen(stream), report(world, "role", "model", "pool"), ["role", "model", "pool"])
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue()).splitlines()
+    head = next(line for line in lines if line.startswith("role"))
+    assert {"role", "model", "pool", "isolated", "attributed", "allocated"} <= set(head.split())
+    assert "alone" not in head
+    assert any(line.split()[:3] == ["reason", "longvideor1", "h800"] for line in lines)
+
+
+class _Narrow(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 def test_an_empty_ledger(tmp_path: Path) -> None:

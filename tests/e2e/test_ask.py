@@ -135,6 +135,33 @@ def test_a_question_within_its_means(
     assert "of 1e-06 in the price book's currency" in ran.out
 
 
+def test_what_was_spent_is_told(
+    run: Run, talk: Path, tmp_path: Path, models: ScriptedModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a server, `longvideo costs` tells what questions took in this directory, and what a second one saved."""
+    endpoint = {"url": models.url, "roles": ["reason", "caption", "qa"], "pool": "here", "gpus": 2}
+    monkeypatch.setenv("LONGVIDEO_ENDPOINTS", json.dumps([endpoint]))
+    book = tmp_path / "prices.toml"
+    book.write_text(
+        'currency = "EUR"\nprices = [{pool = "here", gpu_hour = 3600, valid_from = 2020-01-01, source = "x"}]'
+    )
+    monkeypatch.setenv("LONGVIDEO_PRICE_BOOK", str(book))
+    assert [run("ask", talk, "Which number?").code for _ in range(2)] == [0, 0]
+    ran = run("costs", "--by", "role")
+    assert (ran.code, "in EUR" in ran.out, "Questions 2 ended, 2 answered" in ran.out) == (0, True, True)
+    assert "Saved     5 captions that existed" in ran.out
+    assert "Note      The server knows no Prometheus" in ran.out
+    found = json.loads(run("costs", "--by", "episode,role", "--json").out)
+    assert (len(found["rows"]), found["total"]["calls"], found["total"]["questions"]) == (5, len(models.requests), 2)
+    assert found["total"]["attributed_cost"] == pytest.approx(found["total"]["attributed_gpu_seconds"])
+    assert found["total"]["attributed_gpu_seconds"] == pytest.approx(
+        sum(row["attributed_gpu_seconds"] for row in found["rows"])
+    )
+    job = found["rows"][0]["episode"].partition("/episodes/")[0]
+    (row,) = json.loads(run("costs", "--job", job, "--by", "job", "--json").out)["rows"]
+    assert (row["job"], row["questions"]) == (job, 1)
+
+
 def test_a_job_can_be_cancelled_before_it_starts(run: Run, talk: Path, models: ScriptedModelServer) -> None:
     """A cancelled job ends without an answer, and nobody works on it."""
     name = run("jobs", "submit", talk, "Which number?").out.strip()
